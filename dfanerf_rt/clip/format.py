@@ -1,0 +1,263 @@
+"""The prepared clip: a folder of frames, mattes, sound and 3DMM track that every stage reads.
+
+``clip.json``, ``audio.wav`` (16 kHz mono, absent for a silent clip), ``frames/%06d.jpg``, ``alpha/%06d.png``,
+``background.png`` and ``track.safetensors``. The module needs torch, numpy, safetensors and Pillow alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import wave
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from dfanerf_rt.errors import ClipError
+from dfanerf_rt.files import check_tensors, load_tensors, save_tensors, write_json
+
+CLIP_SCHEMA = "dfanerf-clip/1"
+TRACK_SCHEMA = "dfanerf-track/1"
+SAMPLE_RATE_HZ = 16_000
+N_EXPRESSIONS = 52
+N_LANDMARKS = 68
+
+
+@dataclass(frozen=True)
+class ClipMeta:
+    """What ``clip.json`` says. Camera: OpenCV, square pixels; pixel centres lie at +0.5."""
+
+    n_frames: int
+    width: int
+    height: int
+    focal_px: float
+    cx: float
+    cy: float
+    fps: float = 25.0
+    face_model: str = "bundled"
+    """"bundled", or the name and hash of the user's own 3DMM."""
+    n_test_frames: int = 0
+    """The last frames of the clip are held out of training (the convention is the last 1/11)."""
+    source: str = ""
+    """File name of the source video, without its folder."""
+    source_sha256: str = ""
+    consent: str = "not stated"
+    """Who agreed to be an avatar, and how; copied into the avatar."""
+    licence: str = "not stated"
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Statistics of the preparation (reprojection error, tracked frames)."""
+
+    @property
+    def train_frames(self) -> range:
+        """Indices of the frames that training may see."""
+        return range(self.n_frames - self.n_test_frames)
+
+    @property
+    def test_frames(self) -> range:
+        """Indices of the frames held out."""
+        return range(self.n_frames - self.n_test_frames, self.n_frames)
+
+
+@dataclass(frozen=True)
+class Track:
+    """The 3DMM track of a clip, paper eq. 1. All float32."""
+
+    identity: torch.Tensor
+    """(K,) identity coefficients F_id."""
+    expression: torch.Tensor
+    """(T, 52) expression coefficients F_exp in [0, 1], ARKit names and order."""
+    head_pose: torch.Tensor
+    """(T, 6) h: rotation vector in radians, translation in metres, head to camera."""
+    landmarks: torch.Tensor
+    """(T, 68, 3) l: landmarks of (identity, expression) in the head frame, metres, iBUG order."""
+    landmarks_px: torch.Tensor
+    """(T, 68, 2) landmarks seen in the picture (not the model's projection), pixels."""
+    eye_closure: torch.Tensor
+    """(T, 2) 0 open, 1 closed; the subject's left eye, then the right one."""
+    confidence: torch.Tensor
+    """(T,) 1 where the frame was tracked, 0 where it was filled in between neighbours."""
+
+    def validate(self, where: Path, n_frames: int) -> None:
+        """Raise :class:`ClipError` where a shape disagrees with ``n_frames``."""
+        t = n_frames
+        expected: dict[str, tuple[int | None, ...]] = {
+            "identity": (None,),
+            "expression": (t, N_EXPRESSIONS),
+            "head_pose": (t, 6),
+            "landmarks": (t, N_LANDMARKS, 3),
+            "landmarks_px": (t, N_LANDMARKS, 2),
+            "eye_closure": (t, 2),
+            "confidence": (t,),
+        }
+        check_tensors(where, self.tensors(), expected, ClipError)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All tensors by name."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
+
+
+class Clip:
+    """A prepared clip on disk; frames are read when asked for.
+
+    Raises:
+        ClipError: the folder is not a clip, of another schema, or a part is missing or damaged.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        self.meta = _read_meta(self.root)
+        path = self.root / "track.safetensors"
+        tensors, metadata = load_tensors(path, ClipError)
+        if metadata.get("schema") != TRACK_SCHEMA:
+            raise ClipError(f"{path}: schema is {metadata.get('schema')!r}, expected {TRACK_SCHEMA!r}")
+        missing = [entry.name for entry in fields(Track) if entry.name not in tensors]
+        if missing:
+            raise ClipError(f"{path}: tensor '{missing[0]}' is missing")
+        self.track = Track(**{entry.name: tensors[entry.name] for entry in fields(Track)})
+        self.track.validate(path, self.meta.n_frames)
+        for folder, suffix in (("frames", "jpg"), ("alpha", "png")):
+            last = self.root / folder / f"{self.meta.n_frames - 1:06d}.{suffix}"
+            if not last.is_file():
+                raise ClipError(f"{self.root}: {folder}/{last.name} is missing; run 'dfanerf prepare' again")
+
+    def frame(self, index: int) -> np.ndarray:
+        """Picture ``index``: (H, W, 3) uint8 sRGB."""
+        return self._image(f"frames/{index:06d}.jpg", "RGB")
+
+    def alpha(self, index: int) -> np.ndarray:
+        """Matte ``index``: (H, W) uint8, 255 where the person is."""
+        return self._image(f"alpha/{index:06d}.png", "L")
+
+    def background(self) -> np.ndarray:
+        """The static background: (H, W, 3) uint8 sRGB."""
+        return self._image("background.png", "RGB")
+
+    def audio(self) -> np.ndarray | None:
+        """The sound: (N,) float32 in [-1, 1] at 16 kHz mono, or None for a silent clip."""
+        path = self.root / "audio.wav"
+        return read_wav(path) if path.is_file() else None
+
+    def _image(self, name: str, mode: str) -> np.ndarray:
+        path = self.root / name
+        try:
+            with Image.open(path) as picture:
+                array = np.asarray(picture.convert(mode))
+        except (OSError, ValueError, SyntaxError) as fault:
+            raise ClipError(f"{path}: missing or damaged picture ({fault})") from fault
+        if array.shape[:2] != (self.meta.height, self.meta.width):
+            raise ClipError(
+                f"{path}: picture is {array.shape[1]}x{array.shape[0]}, expected {self.meta.width}x{self.meta.height}"
+            )
+        return array
+
+
+class ClipWriter:
+    """Writes a clip into a hidden sibling folder, and renames it into place in :meth:`finish`.
+
+    Used as a context manager: leaving it without :meth:`finish` (an error, Ctrl-C) removes everything written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
+            raise ClipError(f"{self.root}: exists already; choose another --out or remove it first")
+        self.partial = self.root.parent / f".{self.root.name}.partial"
+
+    def __enter__(self) -> ClipWriter:
+        import shutil
+
+        shutil.rmtree(self.partial, ignore_errors=True)
+        for name in ("frames", "alpha"):
+            (self.partial / name).mkdir(parents=True)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        import shutil
+
+        shutil.rmtree(self.partial, ignore_errors=True)
+
+    def write_frame(self, index: int, frame: np.ndarray, alpha: np.ndarray) -> None:
+        """Store one picture (H, W, 3) uint8 and its matte (H, W) uint8."""
+        Image.fromarray(frame).save(self.partial / "frames" / f"{index:06d}.jpg", quality=95, subsampling=0)
+        Image.fromarray(alpha).save(self.partial / "alpha" / f"{index:06d}.png", compress_level=1)
+
+    def write_background(self, background: np.ndarray) -> None:
+        """Store the static background (H, W, 3) uint8."""
+        Image.fromarray(background).save(self.partial / "background.png")
+
+    def write_audio(self, samples: np.ndarray) -> None:
+        """Store the sound: (N,) float32 in [-1, 1] at 16 kHz."""
+        write_wav(self.partial / "audio.wav", samples)
+
+    def finish(self, meta: ClipMeta, track: Track) -> Clip:
+        """Write track and metadata, move the folder into place, and open it."""
+        track.validate(self.root / "track.safetensors", meta.n_frames)
+        save_tensors(self.partial / "track.safetensors", track.tensors(), {"schema": TRACK_SCHEMA})
+        write_json(self.partial / "clip.json", {"schema": CLIP_SCHEMA, **asdict(meta)})
+        if self.root.is_dir():
+            self.root.rmdir()
+        self.partial.rename(self.root)
+        return Clip(self.root)
+
+
+def read_wav(path: Path) -> np.ndarray:
+    """Read a 16 kHz mono 16-bit WAV: (N,) float32 in [-1, 1].
+
+    Raises:
+        ClipError: damaged, or of another rate, width or channel count.
+    """
+    try:
+        with wave.open(str(path), "rb") as stored:
+            found = (stored.getframerate(), stored.getnchannels(), stored.getsampwidth())
+            n_samples = stored.getnframes()
+            data = stored.readframes(n_samples)
+    except (wave.Error, EOFError, OSError) as fault:
+        raise ClipError(f"{path}: not a readable WAV file ({fault or 'truncated'})") from fault
+    if found != (SAMPLE_RATE_HZ, 1, 2):
+        raise ClipError(f"{path}: {found[0]} Hz, {found[1]} channels, {8 * found[2]} bit; expected 16000 Hz, mono, 16 bit")
+    if len(data) != 2 * n_samples:
+        raise ClipError(f"{path}: truncated ({len(data) // 2} of {n_samples} samples)")
+    return np.frombuffer(data, "<i2").astype(np.float32) / 32768.0
+
+
+def write_wav(path: Path, samples: np.ndarray) -> None:
+    """Write (N,) float32 in [-1, 1] as 16 kHz mono 16-bit WAV."""
+    with wave.open(str(path), "wb") as stored:
+        stored.setnchannels(1)
+        stored.setsampwidth(2)
+        stored.setframerate(SAMPLE_RATE_HZ)
+        stored.writeframes((np.clip(samples, -1.0, 32767 / 32768) * 32768.0).round().astype("<i2").tobytes())
+
+
+def _read_meta(root: Path) -> ClipMeta:
+    path = root / "clip.json"
+    if not path.is_file():
+        raise ClipError(f"{root}: not a prepared clip (no clip.json); make one with 'dfanerf prepare VIDEO --out CLIP'")
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as fault:
+        raise ClipError(f"{path}: damaged JSON ({fault})") from fault
+    schema = stored.pop("schema", None) if isinstance(stored, dict) else None
+    if schema != CLIP_SCHEMA:
+        raise ClipError(f"{path}: schema is {schema!r}, expected {CLIP_SCHEMA!r}")
+    known = {entry.name for entry in fields(ClipMeta)}
+    unknown = sorted(set(stored) - known)
+    if unknown:
+        raise ClipError(f"{path}: unknown key {unknown[0]!r}")
+    try:
+        meta = ClipMeta(**stored)
+    except TypeError as fault:
+        raise ClipError(f"{path}: {fault}") from fault
+    for name in ("n_frames", "width", "height", "focal_px", "fps"):
+        value = getattr(meta, name)
+        if not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+            raise ClipError(f"{path}: {name} is {value!r}, expected a positive number")
+    if not 0 <= meta.n_test_frames < meta.n_frames:
+        raise ClipError(f"{path}: n_test_frames is {meta.n_test_frames}, expected 0 to {meta.n_frames - 1}")
+    return meta
+
+
