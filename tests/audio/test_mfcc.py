@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dfanerf_rt.audio.mfcc import MfccConfig, StreamingMfcc, mfcc
+from dfanerf_rt.errors import ShapeError
+
+
+def _sound(seconds: float, seed: int = 0) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    t = np.arange(int(16_000 * seconds)) / 16_000
+    voiced = sum(np.sin(2 * np.pi * 140 * k * t) / k for k in range(1, 20)) * (0.5 + 0.5 * np.sin(2 * np.pi * 3 * t))
+    return (0.1 * voiced + 0.01 * random.standard_normal(len(t))).astype(np.float32)
+
+
+@pytest.mark.parametrize("config", [MfccConfig(), MfccConfig(n_coefficients=13, n_mels=26, low_hz=0.0, high_hz=7000.0)])
+def test_agrees_with_librosa(config: MfccConfig) -> None:
+    librosa = pytest.importorskip("librosa")
+    sound = _sound(1.5)
+    mel = librosa.feature.melspectrogram(
+        y=sound.astype(np.float64), sr=16_000, n_fft=config.window_samples, hop_length=config.hop_samples, center=False,
+        n_mels=config.n_mels, fmin=config.low_hz, fmax=config.high_hz, power=2.0,
+    )  # fmt: skip
+    decibel = librosa.power_to_db(mel, amin=config.floor_power, top_db=None)
+    expected = librosa.feature.mfcc(S=decibel, n_mfcc=config.n_coefficients).T
+    found = mfcc(sound, config)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 160, 399, 400, 401, 1600, 16_000])
+def test_any_chunking_gives_the_frames_of_the_whole(chunk: int) -> None:
+    sound = _sound(0.4 if chunk == 1 else 1.2)
+    stream = StreamingMfcc()
+    frames = np.concatenate([stream.push(sound[start : start + chunk]) for start in range(0, len(sound), chunk)])
+    np.testing.assert_allclose(frames, mfcc(sound), atol=1e-5)
+    assert len(stream.pending) < stream.config.window_samples
+
+
+def test_a_frame_comes_with_its_last_sample() -> None:
+    stream = StreamingMfcc()
+    sound = _sound(0.1)
+    assert len(stream.push(sound[:399])) == 0
+    assert len(stream.push(sound[399:400])) == 1
+    assert len(stream.push(sound[400:559])) == 0
+    assert len(stream.push(sound[559:560])) == 1
+    stream.reset()
+    assert len(stream.pending) == 0
+
+
+def test_silence_is_finite_and_only_loudness_remains() -> None:
+    config = MfccConfig()
+    frame = mfcc(np.zeros(400, np.float32))[0]
+    # forty equal dB values: the first orthonormal coefficient is value * sqrt(40), the others vanish
+    assert frame[0] == pytest.approx(10.0 * np.log10(config.floor_power) * np.sqrt(40.0), rel=1e-6)
+    assert np.abs(frame[1:]).max() < 1e-4
+
+
+def test_a_gain_moves_only_the_first_coefficient() -> None:
+    sound = _sound(0.5)
+    change = mfcc(2.0 * sound) - mfcc(sound)
+    np.testing.assert_allclose(change[:, 0], 20.0 * np.log10(2.0) * np.sqrt(40.0), rtol=1e-4)
+    assert np.abs(change[:, 1:]).max() < 1e-3
+
+
+def test_short_sound_and_wrong_shape() -> None:
+    assert mfcc(np.zeros(399, np.float32)).shape == (0, 28)
+    with pytest.raises(ShapeError, match="vector"):
+        mfcc(np.zeros((2, 400), np.float32))
