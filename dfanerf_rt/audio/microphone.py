@@ -1,0 +1,248 @@
+"""The microphone as a live source, through PyAudio."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dfanerf_rt.audio.ring import SAMPLE_RATE_HZ, AudioChunk, SampleRing
+from dfanerf_rt.errors import AudioError
+
+SILENT_DEVICE_S = 5.0
+"""A device that hands over nothing for so long is taken for gone. Sleeping devices need up to 2 s to wake."""
+
+
+@dataclass(frozen=True)
+class AudioDevice:
+    """One input device, as listed."""
+
+    index: int
+    name: str
+    channels: int
+    rate_hz: int
+    is_default: bool
+
+
+def list_devices() -> list[AudioDevice]:
+    """All devices that can record.
+
+    Raises:
+        AudioError: PyAudio is not installed.
+    """
+    with _portaudio() as audio:
+        return _devices(audio)
+
+
+class MicrophoneSource:
+    """The microphone in chunks of 10 ms, written by PortAudio's callback into a bounded ring.
+
+    A device that cannot record 16 kHz mono is opened at its own rate and converted when read. Samples that the ring
+    had to drop are counted in :attr:`dropped_samples` and read as silence, so that the sample clock stays true.
+
+    Args:
+        device: index, or a part of a device's name in any case; None for the default device.
+        buffer_s: what the ring holds before it drops the oldest.
+
+    Raises:
+        AudioError: no device, an unknown one, one that does not open, or (from ``read``) one that went silent.
+    """
+
+    def __init__(self, device: int | str | None = None, buffer_s: float = 1.0) -> None:
+        self._ring = SampleRing(1)
+        self._buffer_s = buffer_s
+        self._pending: deque[AudioChunk] = deque()
+        self._clock = 0
+        self._ring_clock = 0
+        self._lost_before_callback = 0
+        self._resampler: Any = None
+        self._stream: Any = None
+        self._stack = contextlib.ExitStack()
+        self._audio = self._stack.enter_context(_portaudio())
+        try:
+            self.device = _choose(_devices(self._audio), device)
+            self.rate_hz, self.channels = self._format()
+        except BaseException:
+            self._stack.close()
+            raise
+
+    @property
+    def dropped_samples(self) -> int:
+        """Samples at 16 kHz lost so far, in the ring or (at least) before the callback."""
+        return (self._ring.dropped_samples + self._lost_before_callback) * SAMPLE_RATE_HZ // self.rate_hz
+
+    def start(self) -> None:
+        """Open the device and set the sample clock to zero."""
+        import pyaudio
+
+        self._ring = SampleRing(max(int(self._buffer_s * self.rate_hz), 1))
+        self._clock = self._ring_clock = 0
+        if self.rate_hz != SAMPLE_RATE_HZ:
+            import soxr
+
+            self._resampler = soxr.ResampleStream(self.rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="MQ")
+        try:
+            with _quiet_stderr():
+                self._stream = self._audio.open(
+                    format=pyaudio.paInt16,
+                    channels=self.channels,
+                    rate=self.rate_hz,
+                    input=True,
+                    input_device_index=self.device.index,
+                    frames_per_buffer=self.rate_hz // 100,
+                    stream_callback=self._callback,
+                )
+        except OSError as fault:
+            self.stop()
+            raise AudioError(
+                f"microphone '{self.device.name}' does not open ({fault}); choose another with --device"
+            ) from fault
+
+    def read(self) -> AudioChunk | None:
+        """The next chunk on the 16 kHz sample clock, or None after :meth:`stop`."""
+        while True:
+            if self._pending:
+                return self._pending.popleft()
+            raw = self._ring.read(SILENT_DEVICE_S)
+            if raw is None:
+                if self._ring.closed:
+                    return None
+                raise AudioError(
+                    f"microphone '{self.device.name}' handed over no sound for {SILENT_DEVICE_S:.0f} s; "
+                    "is it unplugged or in use?"
+                )
+            gap = raw.start - self._ring_clock
+            self._ring_clock = raw.end
+            if gap:
+                before_s = raw.captured_s - len(raw.samples) / self.rate_hz
+                self._emit(np.zeros(gap, np.float32), before_s)
+            self._emit(raw.samples, raw.captured_s)
+
+    def stop(self) -> None:
+        """Close the device; what was captured can still be read. May be called from any thread, and twice."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+        self._ring.close()
+        self._stack.close()
+
+    def _emit(self, samples: np.ndarray, captured_s: float) -> None:
+        if self._resampler is not None:
+            samples = self._resampler.resample_chunk(samples)
+        if len(samples):
+            self._pending.append(AudioChunk(samples, self._clock, captured_s))
+            self._clock += len(samples)
+
+    def _callback(self, data: bytes, n_frames: int, times: Mapping[str, float], status: int) -> tuple[None, int]:
+        import pyaudio
+
+        if status & pyaudio.paInputOverflow:
+            # PortAudio does not say how much was lost; it was at least one buffer.
+            self._lost_before_callback += n_frames
+        samples = np.frombuffer(data, np.int16).astype(np.float32) / 32768.0
+        if self.channels > 1:
+            samples = samples.reshape(-1, self.channels).mean(axis=1)
+        self._ring.write(samples, time.monotonic() - _device_delay_s(times, n_frames / self.rate_hz))
+        return None, pyaudio.paContinue
+
+    def _format(self) -> tuple[int, int]:
+        """The first of (rate, channels) that the device takes, 16 kHz mono before all others."""
+        import pyaudio
+
+        tried = []
+        for rate_hz in dict.fromkeys((SAMPLE_RATE_HZ, self.device.rate_hz, 48_000, 44_100)):
+            for channels in dict.fromkeys((1, min(self.device.channels, 2))):
+                try:
+                    with _quiet_stderr():
+                        self._audio.is_format_supported(
+                            rate_hz, input_device=self.device.index, input_channels=channels, input_format=pyaudio.paInt16
+                        )
+                except ValueError:
+                    tried.append(f"{rate_hz} Hz x {channels}")
+                else:
+                    return rate_hz, channels
+        raise AudioError(
+            f"microphone '{self.device.name}' takes none of {', '.join(tried)}; choose another with --device"
+        )
+
+
+def _device_delay_s(times: Mapping[str, float], chunk_s: float) -> float:
+    """How long before the callback the last sample was captured, as far as the driver says so."""
+    first_sample_s, now_s = times.get("input_buffer_adc_time", 0.0), times.get("current_time", 0.0)
+    delay_s = now_s - first_sample_s - chunk_s
+    # Some drivers leave one of the two at zero, or report times of another clock.
+    return delay_s if first_sample_s > 0.0 and 0.0 <= delay_s < 0.5 else 0.0
+
+
+def _choose(devices: list[AudioDevice], wanted: int | str | None) -> AudioDevice:
+    if not devices:
+        raise AudioError("no microphone found; connect one, or use --audio FILE")
+    if wanted is None:
+        return next((device for device in devices if device.is_default), devices[0])
+    names = ", ".join(f"{device.index} '{device.name}'" for device in devices)
+    if isinstance(wanted, int) or wanted.isdigit():
+        found = [device for device in devices if device.index == int(wanted)]
+    else:
+        found = [device for device in devices if device.name.lower() == wanted.lower()] or [
+            device for device in devices if wanted.lower() in device.name.lower()
+        ]
+    if not found:
+        raise AudioError(f"no microphone '{wanted}'; there are {names}")
+    if len(found) > 1:
+        raise AudioError(f"'{wanted}' fits several microphones; choose by number: {names}")
+    return found[0]
+
+
+def _devices(audio: Any) -> list[AudioDevice]:
+    try:
+        default = int(audio.get_default_input_device_info()["index"])
+    except OSError:
+        default = -1
+    listed = [audio.get_device_info_by_index(index) for index in range(audio.get_device_count())]
+    return [
+        AudioDevice(
+            index=int(info["index"]),
+            name=str(info["name"]),
+            channels=int(info["maxInputChannels"]),
+            rate_hz=int(info["defaultSampleRate"]),
+            is_default=int(info["index"]) == default,
+        )
+        for info in listed
+        if int(info["maxInputChannels"]) > 0
+    ]
+
+
+@contextlib.contextmanager
+def _portaudio() -> Iterator[Any]:
+    try:
+        import pyaudio
+    except ImportError as fault:
+        raise AudioError(
+            "the microphone needs PyAudio, which is not installed: pip install 'dfanerf-rt[mic]' "
+            "(on Debian first: apt install portaudio19-dev), or use --audio FILE"
+        ) from fault
+    with _quiet_stderr():
+        audio = pyaudio.PyAudio()
+    try:
+        yield audio
+    finally:
+        audio.terminate()
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """ALSA and JACK print pages about devices that are not there; C code writes to the descriptor itself."""
+    saved = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
