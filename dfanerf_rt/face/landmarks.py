@@ -1,0 +1,139 @@
+"""Face landmarks in pictures by MediaPipe's face mesh, whose model lies inside its wheel (no network is needed)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from dfanerf_rt.errors import ClipError
+from dfanerf_rt.face.ibug import MEDIAPIPE_TO_IBUG
+
+N_MEDIAPIPE = 478
+
+EYE_RINGS = (
+    # outer corner, two upper lid points, inner corner, two lower lid points: iBUG's order within an eye
+    (263, 387, 385, 362, 380, 373),
+    (33, 160, 158, 133, 153, 144),
+)
+"""MediaPipe indices of the subject's left eye, then the right one."""
+
+__all__ = ["MEDIAPIPE_TO_IBUG", "LandmarkTracker", "eye_aspect_ratio", "landmarks_68", "quiet_native_log"]
+
+
+@contextlib.contextmanager
+def quiet_native_log() -> Iterator[None]:
+    """Keep MediaPipe's and TensorFlow's start-up chatter off standard error, which belongs to the progress bar."""
+    os.environ.setdefault("GLOG_minloglevel", "3")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    saved, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(sink, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(sink)
+
+
+def import_mediapipe() -> Any:
+    """The mediapipe module with its ``solutions``.
+
+    Raises:
+        ClipError: it is not installed, or is a release without models inside.
+    """
+    try:
+        with quiet_native_log():
+            import mediapipe
+    except ImportError as fault:
+        raise ClipError("tracking needs mediapipe: install the extra 'track' (pip install 'dfanerf-rt[track]')") from fault
+    if not hasattr(mediapipe, "solutions"):
+        raise ClipError(f"mediapipe {mediapipe.__version__} ships no models; tracking needs mediapipe==0.10.21")
+    return mediapipe
+
+
+class LandmarkTracker:
+    """Finds faces in successive frames of one video; used as a context manager.
+
+    Args:
+        max_faces: how many faces are looked for.
+        tracking: use the previous frame to find the face in the next one (frames must come in order).
+    """
+
+    def __init__(self, max_faces: int = 3, tracking: bool = True) -> None:
+        mediapipe = import_mediapipe()
+        with quiet_native_log():
+            self._mesh = mediapipe.solutions.face_mesh.FaceMesh(
+                static_image_mode=not tracking,
+                max_num_faces=max_faces,
+                refine_landmarks=True,
+                min_detection_confidence=0.5,
+                min_tracking_confidence=0.5,
+            )
+            # the graph logs from its own threads during its first run
+            self._mesh.process(np.zeros((128, 128, 3), np.uint8))
+
+    def __enter__(self) -> LandmarkTracker:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the graph; the tracker cannot be used afterwards."""
+        if self._mesh is not None:
+            self._mesh.close()
+            self._mesh = None
+
+    def detect(self, frame: np.ndarray) -> np.ndarray:
+        """Landmarks of the faces in one picture, largest face first; one face is never reported twice.
+
+        Args:
+            frame: (H, W, 3) uint8 sRGB.
+
+        Returns:
+            (n_faces, 478, 3) float32: x, y in pixels (pixel centres at +0.5) and MediaPipe's relative depth in
+            pixels (smaller is nearer).
+        """
+        height, width = frame.shape[:2]
+        found = self._mesh.process(np.ascontiguousarray(frame)).multi_face_landmarks or []
+        faces = [np.array([(p.x * width, p.y * height, p.z * width) for p in face.landmark], np.float32) for face in found]
+        kept: list[np.ndarray] = []
+        for face in sorted(faces, key=face_width, reverse=True):
+            centre = face[:, :2].mean(0)
+            if all(np.linalg.norm(centre - other[:, :2].mean(0)) > 0.5 * face_width(other) for other in kept):
+                kept.append(face)
+        return np.stack(kept) if kept else np.zeros((0, N_MEDIAPIPE, 3), np.float32)
+
+
+def face_width(points: np.ndarray) -> float:
+    """Size of a face in pixels: the longer side of the box around (478, 2 or 3) landmarks."""
+    return float(np.ptp(points[:, :2], axis=0).max())
+
+
+def landmarks_68(points: np.ndarray) -> np.ndarray:
+    """The 68 iBUG landmarks (..., 68, 2) of MediaPipe's points (..., 478, 2 or 3), pixels."""
+    return points[..., list(MEDIAPIPE_TO_IBUG), :2]
+
+
+def eye_aspect_ratio(points: np.ndarray) -> np.ndarray:
+    """Lid opening over eye width, (..., 2): the subject's left eye, then the right one.
+
+    Args:
+        points: (..., 478, 2 or 3) MediaPipe landmarks in pixels. With depth the eye's width is measured in space, so
+            that turning the head does not look like opening the eye.
+
+    Source: Soukupová and Čech 2016, eq. 1.
+    """
+    ratios = []
+    for outer, up_outer, up_inner, inner, low_inner, low_outer in EYE_RINGS:
+        height = _distance(points, up_outer, low_outer) + _distance(points, up_inner, low_inner)
+        ratios.append(height / (2.0 * np.maximum(_distance(points, outer, inner), 1e-6)))
+    return np.stack(ratios, axis=-1)
+
+
+def _distance(points: np.ndarray, a: int, b: int) -> np.ndarray:
+    return np.linalg.norm(points[..., a, :] - points[..., b, :], axis=-1)
