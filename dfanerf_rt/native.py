@@ -50,3 +50,10 @@ def cuda_unavailable_reason() -> str | None:
     if module is None:
         return reason
     return module.cuda_unavailable_reason() or None
+
+
+def missing_reason(function: str) -> str | None:
+    """Why ``function`` of the native module cannot be called, or None if it can."""
+    if has(function):
+        return None
+    return _load()[1] or f"the native module was built without {function}; {HOW_TO_BUILD} again"

@@ -1,0 +1,80 @@
+"""Which backends there are, in order of preference, and whether each can run an operator here.
+
+An operator ``name`` is implemented on a backend by the function ``name`` in ``backends/<package>/<name>.py``. That
+module may say why it cannot run on this machine with ``unavailable_reason(backend: str) -> str | None``.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+OPERATORS = ("hash_encode", "render_field")
+"""Operators that are dispatched; one file of the same name in ops/ and in each backend that has it."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One way to run operators."""
+
+    name: str
+    package: str
+    """Folder in backends/ that holds its implementations."""
+    devices: tuple[str, ...]
+    """Types of device on which its tensors may lie."""
+
+
+PRIORITY = (
+    Backend("cuda", "native", ("cuda",)),
+    Backend("triton", "triton", ("cuda",)),
+    Backend("cpu", "native", ("cpu",)),
+    Backend("reference", "reference", ("cpu", "cuda")),
+)
+
+
+def backend(name: str) -> Backend | None:
+    """The backend of that name, or None."""
+    return next((candidate for candidate in PRIORITY if candidate.name == name), None)
+
+
+@functools.cache
+def _module(operator: str, package: str) -> ModuleType | None:
+    folder = f"dfanerf_rt.backends.{package}"
+    if importlib.util.find_spec(folder) is None or importlib.util.find_spec(f"{folder}.{operator}") is None:
+        return None
+    return importlib.import_module(f"{folder}.{operator}")
+
+
+def is_implemented(operator: str, candidate: Backend) -> bool:
+    """Whether the backend has code for the operator, whatever this machine can run."""
+    return _module(operator, candidate.package) is not None
+
+
+def unavailable_reason(operator: str, candidate: Backend, device_type: str | None = None) -> str | None:
+    """Why ``candidate`` cannot run ``operator`` on tensors of ``device_type``, or None if it can.
+
+    Args:
+        operator: one of :data:`OPERATORS`.
+        candidate: the backend asked.
+        device_type: "cpu" or "cuda"; None asks about the machine alone.
+    """
+    module = _module(operator, candidate.package)
+    if module is None:
+        return f"{operator} has no {candidate.name} implementation"
+    if device_type is not None and device_type not in candidate.devices:
+        return f"the tensors are on {device_type}, it needs them on {' or '.join(candidate.devices)}"
+    probe = getattr(module, "unavailable_reason", None)
+    return probe(candidate.name) if probe is not None else None
+
+
+def implementation(operator: str, candidate: Backend) -> Callable[..., Any]:
+    """The function that runs ``operator`` on ``candidate``; ask :func:`unavailable_reason` first."""
+    module = _module(operator, candidate.package)
+    if module is None:
+        raise LookupError(f"{operator} has no {candidate.name} implementation")
+    return getattr(module, operator)
