@@ -1,0 +1,118 @@
+"""The avatar: one ``.safetensors`` file that holds everything needed to speak as one person.
+
+Tensors are prefixed by room (``field.``, ``occupancy.``, ``attributes.``, ``sync.``, ``motion.``, ``face.``,
+``background.``). The metadata keeps a manifest of all shapes, so a file with a tensor missing or misshapen is
+refused before any room looks at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dfanerf_rt.errors import AvatarError
+from dfanerf_rt.files import check_tensors, load_tensors, save_tensors
+
+AVATAR_SCHEMA = "dfanerf-avatar/1"
+SECTIONS = ("field", "occupancy", "attributes", "sync", "motion", "face", "background")
+BUNDLED_FOLDER = Path(__file__).parent / "assets"
+
+
+@dataclass(frozen=True)
+class AvatarMeta:
+    """What the file says beside its tensors. Camera: OpenCV, square pixels, pixel centres at +0.5."""
+
+    name: str
+    width: int
+    height: int
+    focal_px: float
+    cx: float
+    cy: float
+    fps: float
+    licence: str
+    """Licence under which this avatar may be used."""
+    consent: str
+    """Who agreed to be this avatar, and how; "synthetic person" where nobody was filmed."""
+    field: dict[str, Any] = field(default_factory=dict)
+    """Fields of ``FieldConfig``."""
+    sync: dict[str, Any] = field(default_factory=dict)
+    """Fields of ``SyncConfig``; empty for an avatar trained on a silent clip."""
+    training: dict[str, Any] = field(default_factory=dict)
+    """Record of the training: preset, steps, seconds, seed, clip hash, losses."""
+
+
+class Avatar:
+    """A loaded avatar: ``meta`` and all tensors on the CPU."""
+
+    def __init__(self, meta: AvatarMeta, tensors: Mapping[str, torch.Tensor], path: Path | None = None) -> None:
+        self.meta = meta
+        self.tensors = dict(tensors)
+        self.path = path
+        stray = [name for name in self.tensors if name.split(".", 1)[0] not in SECTIONS]
+        if stray:
+            raise AvatarError(f"tensor '{stray[0]}' belongs to no section; sections are {', '.join(SECTIONS)}")
+
+    @property
+    def where(self) -> Path:
+        """The file this avatar came from, for messages."""
+        return self.path or Path(self.meta.name)
+
+    def section(self, name: str) -> dict[str, torch.Tensor]:
+        """The tensors of one room, by their names without the prefix."""
+        prefix = f"{name}."
+        return {key.removeprefix(prefix): value for key, value in self.tensors.items() if key.startswith(prefix)}
+
+    def save(self, path: Path) -> None:
+        """Write the file atomically."""
+        manifest = {name: list(tensor.shape) for name, tensor in self.tensors.items()}
+        save_tensors(Path(path), self.tensors, {"schema": AVATAR_SCHEMA, "shapes": manifest, **asdict(self.meta)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Avatar:
+        """Read and validate an avatar; ``"presenter"`` names the bundled one.
+
+        Raises:
+            AvatarError: the file is missing, truncated, a pickle, of another schema, or a tensor is missing,
+                misshapen or not finite.
+        """
+        path = resolve(path)
+        tensors, stored = load_tensors(path, AvatarError)
+        schema = stored.pop("schema", None)
+        if schema != AVATAR_SCHEMA:
+            raise AvatarError(f"{path}: schema is {schema!r}, expected {AVATAR_SCHEMA!r}")
+        shapes = stored.pop("shapes", None)
+        if not isinstance(shapes, dict):
+            raise AvatarError(f"{path}: the manifest of shapes is missing")
+        check_tensors(path, tensors, {name: tuple(shape) for name, shape in shapes.items()}, AvatarError)
+        unlisted = sorted(set(tensors) - set(shapes))
+        if unlisted:
+            raise AvatarError(f"{path}: tensor '{unlisted[0]}' is not in the manifest")
+        known = {entry.name for entry in fields(AvatarMeta)}
+        unknown = sorted(set(stored) - known)
+        if unknown:
+            raise AvatarError(f"{path}: unknown metadata {unknown[0]!r}")
+        try:
+            meta = AvatarMeta(**stored)
+        except TypeError as fault:
+            raise AvatarError(f"{path}: damaged metadata ({fault})") from fault
+        for name in ("width", "height", "focal_px", "fps"):
+            value = getattr(meta, name)
+            if not isinstance(value, (int, float)) or not value > 0:
+                raise AvatarError(f"{path}: {name} is {value!r}, expected a positive number")
+        return cls(meta, tensors, path)
+
+
+def resolve(name: str | Path) -> Path:
+    """The file that AVATAR on a command line means: a path, or the name of a bundled avatar."""
+    path = Path(name)
+    bundled = BUNDLED_FOLDER / f"{name}.safetensors"
+    if path.suffix or path.exists() or not bundled.is_file():
+        if not path.exists() and not path.suffix:
+            names = ", ".join(sorted(entry.stem for entry in BUNDLED_FOLDER.glob("*.safetensors"))) or "none"
+            raise AvatarError(f"{name}: no such avatar; give a .safetensors file or a bundled one ({names})")
+        return path
+    return bundled

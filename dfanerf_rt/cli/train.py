@@ -1,0 +1,139 @@
+"""``dfanerf train CLIP --out AVATAR``: learn an avatar from a prepared clip."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+
+@dataclass(frozen=True)
+class TrainCommand:
+    """Learn an avatar from a prepared clip. Ctrl-C keeps a checkpoint; the same command goes on from it."""
+
+    clip: Annotated[Path, tyro.conf.Positional]
+    """Folder written by 'dfanerf prepare'."""
+    out: Path
+    """The avatar to write (.safetensors). Checkpoint and previews go to a folder beside it, OUT.training."""
+    preset: Literal["tiny", "preview", "standard"] = "preview"
+    """Sizes and times: tiny shows that every stage runs, preview takes minutes at 256x256, standard an hour."""
+    seed: int = 0
+    """Seed of every stage."""
+    name: str = ""
+    """The avatar's name; the file's name where it is empty."""
+    restart: bool = False
+    """Throw away the checkpoint of an earlier run."""
+    minutes: float | None = None
+    """Time for the field's training instead of the preset's."""
+
+
+def run(command: TrainCommand) -> int:
+    """Train and write the avatar."""
+    from dataclasses import replace
+
+    from dfanerf_rt.clip.format import Clip
+    from dfanerf_rt.errors import AvatarError
+    from dfanerf_rt.train.loop import Interrupted
+    from dfanerf_rt.train.pipeline import discard, train_avatar
+    from dfanerf_rt.train.presets import PRESETS
+
+    if command.out.suffix != ".safetensors":
+        raise AvatarError(f"{command.out}: an avatar file must end in .safetensors")
+    clip = Clip(command.clip)
+    preset = PRESETS[command.preset]
+    if command.minutes is not None:
+        training = replace(preset.field_training, budget_s=60.0 * command.minutes, n_steps=10**7)
+        preset = replace(preset, field_training=training)
+    work = command.out.with_suffix(".training")
+    if command.restart:
+        discard(work)
+    stop = _StopOnSignal()
+    started = time.monotonic()
+    with stop, _ProgressDisplay(work / "preview.jpg") as display:
+        try:
+            avatar = train_avatar(
+                clip, work, preset, command.name or command.out.stem, command.seed, display.update, stop.requested
+            )
+        except Interrupted as stopped:
+            display.note(str(stopped))
+            return 130
+    avatar.save(command.out)
+    size_mb = command.out.stat().st_size / 1e6
+    (work / "checkpoint.safetensors").unlink(missing_ok=True)
+    (work / "sync.safetensors").unlink(missing_ok=True)
+    print(f"{command.out}: {size_mb:.1f} MB, trained in {(time.monotonic() - started) / 60:.1f} min; {work} holds a preview")
+    return 0
+
+
+class _StopOnSignal:
+    """Turns the first Ctrl-C into a request to stop after the present step; a second one interrupts at once."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def requested(self) -> bool:
+        return self._asked
+
+    def __enter__(self) -> _StopOnSignal:
+        self._previous = {code: signal.signal(code, self._handle) for code in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for code, handler in self._previous.items():
+            signal.signal(code, handler)
+
+    def _handle(self, code: int, frame: object) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+
+
+class _ProgressDisplay:
+    """A bar a stage on a terminal; a line every ten seconds elsewhere."""
+
+    def __init__(self, preview: Path) -> None:
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        self._live = sys.stderr.isatty()
+        self._preview = preview
+        self._tasks: dict[str, object] = {}
+        self._lines: dict[str, float] = {}
+        self._bars = Progress(
+            TextColumn("{task.description:>10}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[scalars]}"),
+            disable=not self._live,
+        )
+
+    def __enter__(self) -> _ProgressDisplay:
+        self._started = time.monotonic()
+        self._bars.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._bars.stop()
+
+    def note(self, text: str) -> None:
+        """Say something that stays on the screen."""
+        print(text, file=sys.stderr)
+
+    def update(self, stage: str, fraction: float, scalars: dict[str, float]) -> None:
+        """Show the state of a stage."""
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in scalars.items())
+        if self._live:
+            task = self._tasks.get(stage)
+            if task is None:
+                task = self._tasks[stage] = self._bars.add_task(stage, total=1.0, scalars="")
+            self._bars.update(task, completed=fraction, scalars=shown)  # type: ignore[arg-type]
+            return
+        now = time.monotonic()
+        if fraction >= 1.0 or now - self._lines.get(stage, 0.0) > 10.0:
+            self._lines[stage] = now
+            print(f"{now - self._started:7.1f} s  {stage:<10} {100 * fraction:5.1f} %  {shown}", file=sys.stderr, flush=True)

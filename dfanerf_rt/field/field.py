@@ -1,0 +1,203 @@
+"""The conditional radiance field F_theta (paper eq. 10) and its fold.
+
+The condition [audio code, eye code] and the head pose are constant over a frame. Whatever depends on them alone is
+computed once a frame (:meth:`ConditionalField.fold`): concatenating a constant to the MLP's input adds a bias to its
+first layer, and a mixture of hash tables is one hash table. What remains per sample is a static field.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from dfanerf_rt.errors import AvatarError, ShapeError
+from dfanerf_rt.face.rotation import head_to_camera
+from dfanerf_rt.field.config import CONDITION_DIM, HEAD_POSE_DIM, MOUTH_CODE_DIM, FieldConfig
+from dfanerf_rt.files import check_tensors
+from dfanerf_rt.ops.render_field import FoldedField
+
+if TYPE_CHECKING:
+    from dfanerf_rt.avatar import Avatar
+
+NECK_SOFTNESS_M = 0.012
+"""Distance over which a sample passes from the head's frame to the torso's, before training."""
+MAX_STANDARD_DEVIATIONS = 3.0
+"""Conditions outside the training range are pulled back to it: the field has seen nothing there."""
+
+
+class ConditionalField(nn.Module):
+    """Colour and density at a point, given what the person says, blinks, and how the head is turned.
+
+    A sample is placed in the head's frame above the neck and in the torso's frame below it, with a learned soft
+    plane between; the torso follows the head by a learned linear map of the pose.
+
+    Args:
+        config: sizes.
+        aabb: (2, 3) the box that is modelled, head coordinates, metres.
+    """
+
+    occupancy: torch.Tensor
+    aabb: torch.Tensor
+    condition_mean: torch.Tensor
+    condition_std: torch.Tensor
+    pose_mean: torch.Tensor
+    pose_std: torch.Tensor
+
+    def __init__(self, config: FieldConfig, aabb: torch.Tensor, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.config = config
+        entries, features, hidden = config.grid.n_entries, config.n_features, config.hidden
+
+        def uniform(*shape: int, bound: float) -> nn.Parameter:
+            return nn.Parameter((torch.rand(*shape, generator=generator) * 2 - 1) * bound)
+
+        def kaiming(rows: int, columns: int) -> nn.Parameter:
+            return uniform(rows, columns, bound=math.sqrt(6.0 / columns))
+
+        self.table = uniform(entries, features, bound=1e-2)
+        self.blend_tables = uniform(config.n_blend, entries, features, bound=1e-4)
+        self.mixer_weight = uniform(config.n_blend, CONDITION_DIM, bound=1.0 / math.sqrt(CONDITION_DIM))
+        self.w1, self.b1 = kaiming(hidden, config.grid.n_output), nn.Parameter(torch.zeros(hidden))
+        self.w2, self.b2 = kaiming(hidden, hidden), nn.Parameter(torch.zeros(hidden))
+        self.w3, self.b3 = kaiming(4, hidden), nn.Parameter(torch.tensor([2.0, 0.0, 0.0, 0.0]))
+        self.condition_weight = nn.Parameter(torch.zeros(hidden, CONDITION_DIM if config.concat else 0))
+        self.pose_weight = nn.Parameter(torch.zeros(hidden, HEAD_POSE_DIM))
+        self.neck = nn.Parameter(torch.tensor([0.0, -1.0, 0.0, 0.1]) / NECK_SOFTNESS_M)
+        self.torso_follow = nn.Parameter(torch.zeros(HEAD_POSE_DIM, HEAD_POSE_DIM))
+
+        self.register_buffer("aabb", aabb.float())
+        self.register_buffer("condition_mean", torch.zeros(CONDITION_DIM))
+        self.register_buffer("condition_std", torch.ones(CONDITION_DIM))
+        self.register_buffer("pose_mean", torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, 0.8]))
+        self.register_buffer("pose_std", torch.ones(HEAD_POSE_DIM))
+        resolution = config.occupancy_resolution
+        self.register_buffer("occupancy", torch.ones(resolution, resolution, resolution, dtype=torch.uint8))
+
+    @property
+    def step_m(self) -> float:
+        """Distance between samples along a ray."""
+        return float(self.aabb[1, 2] - self.aabb[0, 2]) / self.config.n_steps
+
+    @torch.no_grad()
+    def set_statistics(self, condition: torch.Tensor, head_pose: torch.Tensor, neck_y_m: float) -> None:
+        """Take normalisation, and the directions that the blended tables start from, from the training frames.
+
+        Args:
+            condition: (T, 48).
+            head_pose: (T, 6).
+            neck_y_m: height of the soft plane between head and torso, head coordinates (y points down).
+        """
+        std = condition.std(0)
+        mouth, eyes = slice(0, MOUTH_CODE_DIM), slice(MOUTH_CODE_DIM, CONDITION_DIM)
+        # A dimension that hardly moves carries tracking noise: it must not be blown up to unit variance.
+        for part in (mouth, eyes):
+            std[part] = std[part].clamp_min(0.25 * float(std[part].max().clamp_min(1e-3)))
+        self.condition_mean.copy_(condition.mean(0))
+        self.condition_std.copy_(std)
+        self.pose_mean.copy_(head_pose.mean(0))
+        self.pose_std.copy_(head_pose.std(0).clamp_min(1e-3))
+        self.neck.copy_(torch.tensor([0.0, -1.0, 0.0, neck_y_m]) / NECK_SOFTNESS_M)
+        n_eyes = self.config.n_blend // 4
+        normal = self.normalise_condition(condition)
+        self.mixer_weight.zero_()
+        for part, first, count in ((mouth, 0, self.config.n_blend - n_eyes), (eyes, self.config.n_blend - n_eyes, n_eyes)):
+            if count:
+                values = normal[:, part] - normal[:, part].mean(0)
+                _, scale, directions = torch.linalg.svd(values, full_matrices=False)
+                deviation = (scale[:count] / math.sqrt(len(values))).clamp_min(0.2)
+                self.mixer_weight[first : first + count, part] = directions[:count] / deviation[:, None]
+
+    def normalise_condition(self, condition: torch.Tensor) -> torch.Tensor:
+        """(..., 48) in training standard deviations, limited to the range that training has seen."""
+        scaled = (condition - self.condition_mean) / self.condition_std
+        return scaled.clamp(-MAX_STANDARD_DEVIATIONS, MAX_STANDARD_DEVIATIONS)
+
+    def torso_pose(self, head_pose: torch.Tensor) -> torch.Tensor:
+        """(6,) pose of the torso's frame for a head pose (6,)."""
+        return self.pose_mean + self.torso_follow @ (head_pose - self.pose_mean)
+
+    def fold(self, condition: torch.Tensor, head_pose: torch.Tensor) -> FoldedField:
+        """Everything that one frame needs, with condition and pose folded in; differentiable.
+
+        Args:
+            condition: (48,) f_c = [audio code (or mouth code), eye code].
+            head_pose: (6,) rotation vector in radians, translation in metres.
+
+        Raises:
+            ShapeError: on other shapes.
+        """
+        if condition.shape != (CONDITION_DIM,) or head_pose.shape != (HEAD_POSE_DIM,):
+            found = f"{tuple(condition.shape)} and {tuple(head_pose.shape)}"
+            raise ShapeError(f"condition and head_pose have shapes {found}, expected (48,) and (6,)")
+        normal = self.normalise_condition(condition)
+        pose = ((head_pose - self.pose_mean) / self.pose_std).clamp(-MAX_STANDARD_DEVIATIONS, MAX_STANDARD_DEVIATIONS)
+        bias = self.b1 + self.pose_weight @ pose
+        if self.config.concat:
+            bias = bias + self.condition_weight @ normal
+        table = self.table
+        if self.config.n_blend:
+            table = _mix_tables(self.table, self.blend_tables, self.mixer_weight @ normal)
+        head = head_to_camera(head_pose)
+        near, far = self._range(head)
+        return FoldedField(
+            grid=self.config.grid,
+            table=table,
+            weights=(self.w1, self.w2, self.w3),
+            biases=(bias, self.b2, self.b3),
+            aabb=self.aabb,
+            head_to_camera=head,
+            torso_to_camera=head_to_camera(self.torso_pose(head_pose)),
+            neck=self.neck,
+            occupancy=self.occupancy,
+            near_m=near,
+            far_m=far,
+            step_m=self.step_m,
+        )
+
+    @torch.no_grad()
+    def _range(self, head: torch.Tensor) -> tuple[float, float]:
+        """Distances between which rays meet the box."""
+        corners = torch.cartesian_prod(*self.aabb.t().unbind(0))
+        seen = corners @ head[:, :3].t() + head[:, 3]
+        depth = float(seen[:, 2].min())
+        return max(depth, 0.05), float(seen.norm(dim=-1).max())
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Tensors for the avatar, tables in half precision."""
+        tensors = {f"field.{name}": value.detach() for name, value in self.named_parameters()}
+        for name in ("aabb", "condition_mean", "condition_std", "pose_mean", "pose_std"):
+            tensors[f"field.{name}"] = getattr(self, name)
+        for name in ("field.table", "field.blend_tables"):
+            tensors[name] = tensors[name].half()
+        tensors["occupancy.grid"] = self.occupancy
+        return tensors
+
+    @classmethod
+    def from_avatar(cls, avatar: Avatar) -> ConditionalField:
+        """The trained field of an avatar, in float32.
+
+        Raises:
+            AvatarError: a tensor is missing or of another shape than the metadata says.
+        """
+        known = {entry.name for entry in dataclasses.fields(FieldConfig)}
+        if set(avatar.meta.field) - known:
+            raise AvatarError(f"{avatar.where}: unknown field setting {sorted(set(avatar.meta.field) - known)[0]!r}")
+        try:
+            config = FieldConfig(**avatar.meta.field)
+            field = cls(config, torch.zeros(2, 3))
+        except (TypeError, ValueError, RuntimeError) as fault:
+            raise AvatarError(f"{avatar.where}: damaged field settings ({fault})") from fault
+        stored = {**avatar.section("field"), "occupancy": avatar.section("occupancy").get("grid")}
+        tensors = {name: value.to(torch.float32) if value.is_floating_point() else value for name, value in stored.items() if value is not None}
+        expected: dict[str, tuple[int | None, ...]] = {name: tuple(value.shape) for name, value in field.state_dict().items()}
+        check_tensors(avatar.where, tensors, expected, AvatarError)
+        field.load_state_dict({name: tensors[name] for name in expected})
+        return field.requires_grad_(False)
+
+
+def _mix_tables(base: torch.Tensor, tables: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    return base + torch.mv(tables.flatten(1).t(), weights).view_as(base)

@@ -1,0 +1,242 @@
+"""Photometric training of the conditional field (paper eq. 11), head and torso at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from dfanerf_rt.clip.format import Clip
+from dfanerf_rt.field.config import FieldConfig
+from dfanerf_rt.field.field import ConditionalField
+from dfanerf_rt.field.mlp import mlp
+from dfanerf_rt.ops.composite import composite
+from dfanerf_rt.ops.hash_encode import hash_encode
+from dfanerf_rt.ops.render_field import FoldedField
+from dfanerf_rt.train.loop import Loop
+from dfanerf_rt.train.occupancy import OccupancyKeeper
+from dfanerf_rt.train.rays import FrameStore, SamplingConfig
+
+MAX_RAW_SIGMA = 15.0
+
+
+@dataclass(frozen=True)
+class FieldTrainConfig:
+    """Settings of the field's training."""
+
+    n_steps: int = 6000
+    budget_s: float = 480.0
+    frames_per_step: int = 2
+    rays_per_frame: int = 1536
+    learning_rate_table: float = 1e-2
+    learning_rate_mlp: float = 2e-3
+    learning_rate_pose: float = 3e-4
+    learning_rate_floor: float = 0.03
+    """Learning rates decay exponentially to this share."""
+    condition_noise: float = 0.1
+    """Standard deviation of noise on the condition, in the condition's own standard deviations."""
+    pose_noise: float = 0.1
+    """The same for the pose where it enters the network in place of a view direction."""
+    audio_share: float = 0.25
+    """Share of steps whose mouth is driven by the audio code instead of the tracked mouth code."""
+    matte_weight: float = 0.05
+    distortion_weight: float = 1e-3
+    pose_weight: float = 1.0
+    """Pulls the refined poses towards the tracked ones (per radian^2 and per (0.1 m)^2)."""
+    refine_pose: bool = True
+    hide_unseen_after: float = 0.1
+    """Share of the training after which cells behind surfaces are let go of."""
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+
+
+def field_box(clip: Clip) -> torch.Tensor:
+    """(2, 3) box in head coordinates that the picture shows at the head's depth, metres."""
+    meta, pose = clip.meta, clip.track.head_pose
+    centre = pose[:, 3:].median(0).values
+    front, back = -0.17, 0.16
+    deepest = float(centre[2]) + back
+    low = torch.tensor([(0 - meta.cx) / meta.focal_px * deepest, (0 - meta.cy) / meta.focal_px * deepest, 0.0])
+    high = torch.tensor(
+        [(meta.width - meta.cx) / meta.focal_px * deepest, (meta.height - meta.cy) / meta.focal_px * deepest, 0.0]
+    )
+    box = torch.stack([low - centre, high - centre])
+    box[:, :2] += torch.tensor([[-0.01], [0.01]])
+    box[0, 2], box[1, 2] = front, back
+    # Hair and shoulders end well before half a metre from the head; what lies beyond is background.
+    return box.clamp(-0.45, 0.45)
+
+
+class FieldTrainer:
+    """One field in training: its optimisers, refined poses and occupancy grid.
+
+    Args:
+        clip: the prepared clip.
+        condition: (T, 48) tracked mouth codes and eye codes of all training frames.
+        audio_code: (T, 32) codes from sound for the same frames, or None for a silent clip.
+    """
+
+    def __init__(
+        self,
+        clip: Clip,
+        condition: torch.Tensor,
+        audio_code: torch.Tensor | None,
+        field_config: FieldConfig,
+        config: FieldTrainConfig,
+        seed: int = 0,
+    ) -> None:
+        self.config = config
+        self.generator = torch.Generator().manual_seed(seed)
+        frames = clip.meta.train_frames
+        self.store = FrameStore(clip, frames, config.sampling)
+        self.condition = condition
+        self.audio_code = audio_code
+        self.tracked_pose = clip.track.head_pose[frames.start : frames.stop]
+        self.field = ConditionalField(field_config, field_box(clip), self.generator)
+        chin = clip.track.landmarks[frames.start : frames.stop, 8, 1].median()
+        self.field.set_statistics(condition, self.tracked_pose, neck_y_m=float(chin) + 0.03)
+        self.refinement = nn.Parameter(torch.zeros_like(self.tracked_pose))
+        self.optimizer = self._optimizer()
+        self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.occupancy = OccupancyKeeper(self.field)
+        meta = clip.meta
+        self.kept = self.occupancy.carve(self.store, self.tracked_pose, (meta.focal_px, meta.cx, meta.cy))
+
+    def _optimizer(self) -> torch.optim.Adam:
+        net, config = self.field, self.config
+        tables = [net.table, net.blend_tables]
+        frames = [net.neck, net.torso_follow]
+        layers = [value for value in net.parameters() if not any(value is other for other in tables + frames)]
+        return torch.optim.Adam(
+            [
+                {"params": [value for value in tables if value.numel()], "lr": config.learning_rate_table},
+                {"params": [value for value in layers if value.numel()], "lr": config.learning_rate_mlp},
+                {"params": [net.torso_follow], "lr": config.learning_rate_mlp},
+                {"params": [net.neck], "lr": 0.05},
+                {"params": [self.refinement], "lr": config.learning_rate_pose},
+            ],
+            betas=(0.9, 0.99),
+            eps=1e-15,
+            fused=True,
+        )
+
+    def head_pose(self, frame: int) -> torch.Tensor:
+        """(6,) refined pose of a training frame."""
+        if not self.config.refine_pose:
+            return self.tracked_pose[frame]
+        return self.tracked_pose[frame] + self.refinement[frame]
+
+    def frame_condition(self, frame: int) -> torch.Tensor:
+        """(48,) condition of a training frame, with the mouth now and then driven by the sound, and noise."""
+        condition = self.condition[frame]
+        if self.audio_code is not None and float(torch.rand((), generator=self.generator)) < self.config.audio_share:
+            condition = torch.cat([self.audio_code[frame], condition[self.audio_code.shape[1] :]])
+        noise = torch.randn(condition.shape, generator=self.generator) * self.config.condition_noise
+        return condition + noise * self.field.condition_std
+
+    def step(self, loop: Loop) -> dict[str, float]:
+        """One optimisation step; returns the losses."""
+        config = self.config
+        for group, base in zip(self.optimizer.param_groups, self.base_rates, strict=True):
+            group["lr"] = base * loop.decay(config.learning_rate_floor)
+        self.optimizer.zero_grad(set_to_none=True)
+        frames = torch.randperm(len(self.store), generator=self.generator)[: config.frames_per_step].tolist()
+        scalars = {"loss": 0.0, "mse": 0.0, "samples": 0.0}
+        for frame in frames:
+            loss, found = self._frame_loss(frame)
+            (loss / len(frames)).backward()  # type: ignore[no-untyped-call]
+            for name, value in found.items():
+                scalars[name] = scalars.get(name, 0.0) + value / (1 if name == "samples" else len(frames))
+        self.optimizer.step()
+        self.occupancy.update(loop.step, self._density, loop.fraction > config.hide_unseen_after)
+        return scalars
+
+    def _frame_loss(self, frame: int) -> tuple[torch.Tensor, dict[str, float]]:
+        config = self.config
+        pixels = self.store.sample(frame, config.rays_per_frame, self.generator)
+        colour, matte, background = self.store.targets(frame, pixels)
+        pose = self.head_pose(frame)
+        folded = self.field.fold(self.frame_condition(frame), pose)
+        directions = self.store.directions[pixels]
+        rays, ts, valid = march(folded, directions, self.generator)
+        positions = place(folded, directions[rays], ts[valid])
+        features = hash_encode(positions, folded.table, folded.grid)
+        raw = mlp(features, folded.weights, folded.biases)
+        sigma = torch.zeros(valid.shape).masked_scatter(valid, raw[:, 0].clamp_max(MAX_RAW_SIGMA).exp())
+        rgb = torch.zeros(*valid.shape, 3).masked_scatter(valid[..., None].expand(-1, -1, 3), torch.sigmoid(raw[:, 1:]))
+        out = composite(sigma, rgb, valid, folded.step_m)
+        with torch.no_grad():
+            light = 1.0 - torch.cumsum(out.weights, dim=1) + out.weights
+            self.occupancy.note_visibility(positions.detach(), light[valid])
+        picture = out.rgb + out.transmittance[:, None] * background
+        error = picture - colour
+        mse = error.square().mean()
+        matte_loss = (out.alpha - matte).square().mean()
+        loss = mse + 0.02 * error.abs().mean() + config.matte_weight * matte_loss
+        loss = loss + config.distortion_weight * distortion(out.weights, ts, folded.step_m)
+        if config.refine_pose:
+            moved = self.refinement[frame] * torch.tensor([1.0, 1.0, 1.0, 10.0, 10.0, 10.0])
+            loss = loss + config.pose_weight * moved.square().sum()
+        return loss, {"loss": float(loss.detach()), "mse": float(mse.detach()), "samples": float(len(rays))}
+
+    def _density(self, positions: torch.Tensor) -> torch.Tensor:
+        """(N,) density of positions in the unit cube for the expression of a random training frame."""
+        frame = int(torch.randint(len(self.store), (), generator=self.generator))
+        folded = self.field.fold(self.frame_condition(frame), self.head_pose(frame).detach())
+        features = hash_encode(positions, folded.table, folded.grid)
+        return mlp(features, folded.weights, folded.biases)[:, 0].clamp_max(MAX_RAW_SIGMA).exp()
+
+
+@torch.no_grad()
+def march(
+    folded: FoldedField, directions: torch.Tensor, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Stratified samples along rays that fall into occupied cells.
+
+    Returns:
+        The ray of every sample (N,), distances (R, S) in metres, and which of them are valid (R, S).
+    """
+    count = max(1, round((folded.far_m - folded.near_m) / folded.step_m + 0.499))
+    jitter = torch.rand(len(directions), 1, generator=generator)
+    ts = folded.near_m + (torch.arange(count) + jitter) * folded.step_m
+    u = _to_unit_cube(folded, directions[:, None], ts[..., None])
+    size = folded.occupancy.shape[0]
+    inside = ((u >= 0) & (u < 1)).all(-1)
+    cells = (u * size).long().clamp_(0, size - 1)
+    valid = inside & (folded.occupancy[cells[..., 0], cells[..., 1], cells[..., 2]] > 0)
+    return valid.nonzero()[:, 0], ts, valid
+
+
+def place(folded: FoldedField, directions: torch.Tensor, ts: torch.Tensor) -> torch.Tensor:
+    """(N, 3) positions in the unit cube of samples at distances (N,) along directions (N, 3); differentiable."""
+    return _to_unit_cube(folded, directions, ts[:, None]).clamp(0.0, 1.0)
+
+
+def _to_unit_cube(folded: FoldedField, directions: torch.Tensor, ts: torch.Tensor) -> torch.Tensor:
+    head, torso = folded.head_to_camera, folded.torso_to_camera
+    extent = folded.aabb[1] - folded.aabb[0]
+    # Both frames are affine in t, so the rigid transforms are applied to rays, not to samples.
+    head_start, head_slope = -(head[:, 3] @ head[:, :3]), directions @ head[:, :3]
+    torso_start, torso_slope = -(torso[:, 3] @ torso[:, :3]), directions @ torso[:, :3]
+    weight = torch.sigmoid(ts * (head_slope @ folded.neck[:3])[..., None] + (head_start @ folded.neck[:3] + folded.neck[3]))
+    in_torso = torso_start + ts * torso_slope
+    in_head = head_start + ts * head_slope
+    return (in_torso + weight * (in_head - in_torso) - folded.aabb[0]) / extent
+
+
+def distortion(weights: torch.Tensor, ts: torch.Tensor, step_m: float) -> torch.Tensor:
+    """Mean over rays of the spread of weights along a ray (Barron et al. 2022, eq. 15), distances in steps.
+
+    Args:
+        weights: (R, S).
+        ts: (R, S) distances in metres, increasing.
+    """
+    middles = ts / step_m
+    middles = middles - middles[:, :1]
+    total = torch.cumsum(weights, 1) - weights
+    moment = torch.cumsum(weights * middles, 1) - weights * middles
+    between = 2.0 * (weights * (middles * total - moment)).sum(1)
+    within = weights.square().sum(1) / 3.0
+    return (between + within).mean() / weights.shape[1]
+
+

@@ -1,0 +1,164 @@
+"""From a prepared clip to an avatar: attributes, sync, motion, field, one after another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from dfanerf_rt import __version__
+from dfanerf_rt.attributes.model import AttributeModel
+from dfanerf_rt.avatar import Avatar, AvatarMeta
+from dfanerf_rt.clip.format import Clip
+from dfanerf_rt.errors import ClipError, DfanerfError
+from dfanerf_rt.files import load_tensors, save_tensors
+from dfanerf_rt.sync.model import AudioEncoder, SyncConfig, encode_audio
+from dfanerf_rt.train.field import FieldTrainer
+from dfanerf_rt.train.field_stage import train_field
+from dfanerf_rt.train.loop import Progress, ShouldStop
+from dfanerf_rt.train.presets import Preset
+from dfanerf_rt.train.sync import train_sync
+
+StageProgress = Callable[[str, float, dict[str, float]], None]
+MIN_TRAIN_FRAMES = 40
+
+
+def train_avatar(
+    clip: Clip,
+    work: Path,
+    preset: Preset,
+    name: str,
+    seed: int,
+    on_progress: StageProgress,
+    should_stop: ShouldStop,
+) -> Avatar:
+    """Run all stages; what is finished is kept in ``work``, so that the same call goes on after a stop.
+
+    Args:
+        clip: the prepared clip; frames held out are not looked at.
+        work: folder for checkpoints and previews, made if missing.
+        preset: sizes and times.
+        name: the avatar's name.
+        seed: seeds every stage.
+        on_progress: receives (stage, share done, scalars).
+        should_stop: asked between steps.
+
+    Raises:
+        Interrupted: ``should_stop`` said so; checkpoints are written.
+        ClipError: the clip has too few frames to learn from.
+        DfanerfError: a checkpoint in ``work`` is damaged or made from something else.
+    """
+    frames = clip.meta.train_frames
+    if len(frames) < MIN_TRAIN_FRAMES:
+        raise ClipError(f"{clip.root}: {len(frames)} training frames; at least {MIN_TRAIN_FRAMES} are needed")
+    work.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    fingerprint = _fingerprint(clip, preset, seed)
+
+    def staged(stage: str) -> Progress:
+        return lambda fraction, scalars: on_progress(stage, fraction, scalars)
+
+    attributes = AttributeModel.bundled()
+    mouth_code, eye_code = attributes.encode(clip.track.landmarks)
+    on_progress("attributes", 1.0, {})
+
+    encoder = _sync_stage(clip, mouth_code, attributes, work, fingerprint, preset, seed, staged("sync"), should_stop)
+    audio_code = None
+    samples = clip.audio()
+    if encoder is not None and samples is not None:
+        audio_code = encode_audio(encoder, samples, clip.meta.n_frames)[frames.start : frames.stop]
+
+    condition = torch.cat([mouth_code, eye_code], dim=1)[frames.start : frames.stop]
+    trainer = FieldTrainer(clip, condition, audio_code, preset.field, preset.field_training, seed)
+    field = train_field(trainer, clip, work, fingerprint, staged("field"), should_stop)
+
+    meta = clip.meta
+    tensors = {
+        **field.state(),
+        **attributes.state_tensors(),
+        **(encoder.state_tensors() if encoder is not None else {}),
+        "motion.recorded_pose": clip.track.head_pose[frames.start : frames.stop],
+        "motion.recorded_eye_code": eye_code[frames.start : frames.stop],
+        "face.identity": clip.track.identity,
+        "background.image": torch.from_numpy(clip.background().copy()),
+    }
+    record = {
+        "version": __version__,
+        "clip_sha256": meta.source_sha256,
+        "frames": len(frames),
+        "seed": seed,
+        "seconds": round(time.monotonic() - started, 1),
+        "machine": platform.machine(),
+        "fingerprint": fingerprint,
+    }
+    return Avatar(
+        AvatarMeta(
+            name=name,
+            width=meta.width,
+            height=meta.height,
+            focal_px=meta.focal_px,
+            cx=meta.cx,
+            cy=meta.cy,
+            fps=meta.fps,
+            licence=meta.licence,
+            consent=meta.consent,
+            field=asdict(preset.field),
+            sync=asdict(encoder.config) if encoder is not None else {},
+            training=record,
+        ),
+        {key: value.detach().contiguous() for key, value in tensors.items()},
+    )
+
+
+def discard(work: Path) -> None:
+    """Remove the folder of a training that has become an avatar, or shall start anew."""
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _sync_stage(
+    clip: Clip,
+    mouth_code: torch.Tensor,
+    attributes: AttributeModel,
+    work: Path,
+    fingerprint: str,
+    preset: Preset,
+    seed: int,
+    on_progress: Progress,
+    should_stop: ShouldStop,
+) -> AudioEncoder | None:
+    """The audio encoder of a clip with sound; kept in ``work`` once trained."""
+    samples = clip.audio()
+    if samples is None:
+        return None
+    path = work / "sync.safetensors"
+    if path.is_file():
+        tensors, metadata = load_tensors(path, DfanerfError)
+        if metadata.get("fingerprint") == fingerprint:
+            on_progress(1.0, {})
+            return AudioEncoder.from_tensors(tensors, SyncConfig(**metadata["config"]), path)
+    frames = clip.meta.train_frames
+    encoder = train_sync(
+        samples,
+        mouth_code[frames.start : frames.stop],
+        attributes=attributes,
+        budget_s=preset.sync_budget_s,
+        seed=seed,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    save_tensors(path, encoder.state_tensors(), {"fingerprint": fingerprint, "config": asdict(encoder.config)})
+    return encoder
+
+
+def _fingerprint(clip: Clip, preset: Preset, seed: int) -> str:
+    """Names the clip and the settings: a checkpoint goes on only under the same ones."""
+    settings = json.dumps({"clip": clip.meta.source_sha256, "frames": clip.meta.n_frames, "seed": seed, **asdict(preset)})
+    track = (clip.root / "track.safetensors").read_bytes()
+    return hashlib.sha256(settings.encode() + track).hexdigest()[:16]

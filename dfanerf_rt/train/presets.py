@@ -1,0 +1,33 @@
+"""What ``--preset`` means: sizes and time of each stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dfanerf_rt.field.config import FieldConfig
+from dfanerf_rt.train.field import FieldTrainConfig
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings of a whole training."""
+
+    field: FieldConfig = field(default_factory=FieldConfig)
+    field_training: FieldTrainConfig = field(default_factory=FieldTrainConfig)
+    sync_budget_s: float = 90.0
+
+
+PRESETS: dict[str, Preset] = {
+    "tiny": Preset(
+        field=FieldConfig(n_levels=8, log2_table_size=12, max_resolution=64, n_blend=4, occupancy_resolution=32, n_steps=48),
+        field_training=FieldTrainConfig(n_steps=60, budget_s=60.0, rays_per_frame=512),
+        sync_budget_s=5.0,
+    ),
+    "preview": Preset(),
+    "standard": Preset(
+        field=FieldConfig(log2_table_size=16, max_resolution=512, n_steps=160),
+        field_training=FieldTrainConfig(n_steps=30_000, budget_s=3000.0, rays_per_frame=2048),
+        sync_budget_s=180.0,
+    ),
+}
+"""``tiny`` is for tests: it shows that every stage runs, not what the result looks like."""

@@ -1,0 +1,94 @@
+"""Which pixels a training step looks at, and the rays through them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image, ImageFilter
+
+from dfanerf_rt.clip.format import Clip
+
+EYES = slice(36, 48)
+MOUTH = slice(48, 68)
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How the rays of a frame are spread over the picture; the rest falls on the person."""
+
+    mouth_share: float = 0.25
+    eyes_share: float = 0.1
+    anywhere_share: float = 0.1
+    margin: float = 0.3
+    """Boxes of mouth and eyes are enlarged by this share of their size on each side."""
+
+
+class FrameStore:
+    """All training frames in memory, as bytes, with the pixels that belong to each region.
+
+    Args:
+        clip: the prepared clip.
+        indices: the frames to hold.
+    """
+
+    def __init__(self, clip: Clip, indices: range, config: SamplingConfig) -> None:
+        self.config = config
+        self.indices = indices
+        self.width, self.height = clip.meta.width, clip.meta.height
+        self.pictures = torch.from_numpy(np.stack([clip.frame(index) for index in indices]))
+        self.mattes = torch.from_numpy(np.stack([clip.alpha(index) for index in indices]))
+        self.background = torch.from_numpy(clip.background().copy()).float() / 255.0
+        self.person = [self._dilated(matte) for matte in self.mattes]
+        landmarks = clip.track.landmarks_px[indices.start : indices.stop]
+        self.boxes = {"mouth": self._boxes(landmarks[:, MOUTH]), "eyes": self._boxes(landmarks[:, EYES])}
+        meta = clip.meta
+        columns = (torch.arange(self.width) + 0.5 - meta.cx) / meta.focal_px
+        rows = (torch.arange(self.height) + 0.5 - meta.cy) / meta.focal_px
+        grid = torch.stack(torch.broadcast_tensors(columns[None, :], rows[:, None], torch.ones(())), dim=-1)
+        self.directions = torch.nn.functional.normalize(grid, dim=-1).reshape(-1, 3)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def sample(self, frame: int, count: int, generator: torch.Generator) -> torch.Tensor:
+        """(count,) flat pixel indices of one frame."""
+        config = self.config
+        n_mouth, n_eyes = int(count * config.mouth_share), int(count * config.eyes_share)
+        n_anywhere = int(count * config.anywhere_share)
+        person = self.person[frame]
+        n_person = count - n_mouth - n_eyes - n_anywhere
+        return torch.cat(
+            [
+                self._in_box(self.boxes["mouth"][frame], n_mouth, generator),
+                self._in_box(self.boxes["eyes"][frame], n_eyes, generator),
+                torch.randint(self.width * self.height, (n_anywhere,), generator=generator),
+                person[torch.randint(len(person), (n_person,), generator=generator)].long(),
+            ]
+        )
+
+    def targets(self, frame: int, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Colour (n, 3), matte (n,) and background (n, 3) at flat pixel indices, in [0, 1]."""
+        colour = self.pictures[frame].view(-1, 3)[pixels].float() / 255.0
+        matte = self.mattes[frame].view(-1)[pixels].float() / 255.0
+        return colour, matte, self.background.view(-1, 3)[pixels]
+
+    def _dilated(self, matte: torch.Tensor) -> torch.Tensor:
+        size = 2 * max(2, self.width // 64) + 1
+        grown = Image.fromarray(matte.numpy()).filter(ImageFilter.MaxFilter(size))
+        inside = np.flatnonzero(np.asarray(grown) > 8).astype(np.int32)
+        if inside.size == 0:
+            inside = np.arange(matte.numel(), dtype=np.int32)
+        return torch.from_numpy(inside)
+
+    def _boxes(self, points: torch.Tensor) -> torch.Tensor:
+        low, high = points.amin(1), points.amax(1)
+        margin = (high - low) * self.config.margin
+        limit = torch.tensor([self.width - 1.0, self.height - 1.0])
+        low, high = (low - margin).clamp_min(0).minimum(limit), (high + margin).clamp_min(0).minimum(limit)
+        return torch.cat([low, high], dim=1)
+
+    def _in_box(self, box: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
+        place = box[:2] + torch.rand(count, 2, generator=generator) * (box[2:] - box[:2])
+        return place[:, 1].long() * self.width + place[:, 0].long()
