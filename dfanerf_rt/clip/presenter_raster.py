@@ -1,0 +1,145 @@
+"""A z-buffer rasteriser for the synthetic presenter, compiled by numba; one frame a thread, without the GIL.
+
+Screen coordinates follow the project's camera: sample (row r, column c) lies at (c + 0.5, r + 0.5).
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+
+BACKGROUND = -1
+
+
+@numba.njit(cache=True, nogil=True, fastmath=False)
+def rasterize(
+    points: Floats, faces: Ints, height: int, width: int, face_id: Ints, weights: Floats, inverse_depth: Floats
+) -> None:
+    """Draw front-facing triangles into the buffers, nearest first.
+
+    Args:
+        points: (V, 3) column, row, and 1 / depth of every vertex (for a parallel projection any value that grows
+            towards the viewer); vertices behind the camera have a value that is not positive.
+        faces: (F, 3) vertex indices; its normal, by the right-hand rule, points out of its front.
+        face_id: (H, W) out, :data:`BACKGROUND` where nothing was drawn.
+        weights: (H, W, 2) out, screen-space barycentrics of the triangle's second and third vertex.
+        inverse_depth: (H, W) out, 0 where nothing was drawn.
+    """
+    face_id[:] = -1
+    inverse_depth[:] = 0.0
+    for f in range(faces.shape[0]):
+        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+        ax, ay, az = points[a, 0], points[a, 1], points[a, 2]
+        bx, by, bz = points[b, 0], points[b, 1], points[b, 2]
+        cx, cy, cz = points[c, 0], points[c, 1], points[c, 2]
+        if az <= 0.0 or bz <= 0.0 or cz <= 0.0:
+            continue
+        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        if area >= 0.0:
+            continue
+        left = max(int(np.ceil(min(ax, bx, cx) - 0.5)), 0)
+        right = min(int(np.floor(max(ax, bx, cx) - 0.5)), width - 1)
+        top = max(int(np.ceil(min(ay, by, cy) - 0.5)), 0)
+        bottom = min(int(np.floor(max(ay, by, cy) - 0.5)), height - 1)
+        inverse_area = 1.0 / area
+        # Barycentric of b and c grow by a constant a column.
+        step_b = (cy - ay) * inverse_area
+        step_c = -(by - ay) * inverse_area
+        for row in range(top, bottom + 1):
+            dx, dy = left + 0.5 - ax, row + 0.5 - ay
+            wb = (dx * (cy - ay) - dy * (cx - ax)) * inverse_area
+            wc = (dy * (bx - ax) - dx * (by - ay)) * inverse_area
+            for column in range(left, right + 1):
+                if wb >= 0.0 and wc >= 0.0 and wb + wc <= 1.0:
+                    nearness = az + wb * (bz - az) + wc * (cz - az)
+                    if nearness > inverse_depth[row, column]:
+                        inverse_depth[row, column] = nearness
+                        face_id[row, column] = f
+                        weights[row, column, 0] = wb
+                        weights[row, column, 1] = wc
+                wb += step_b
+                wc += step_c
+
+
+@numba.njit(cache=True, nogil=True)
+def vertex_normals(vertices: Floats, faces: Ints) -> Floats:
+    """Area-weighted unit normals: (V, 3), by the right-hand rule."""
+    normals = np.zeros_like(vertices)
+    for f in range(faces.shape[0]):
+        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+        ux, uy, uz = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
+        vx, vy, vz = vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2]
+        nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+        for v in (a, b, c):
+            normals[v, 0] += nx
+            normals[v, 1] += ny
+            normals[v, 2] += nz
+    for v in range(vertices.shape[0]):
+        length = np.sqrt(normals[v, 0] ** 2 + normals[v, 1] ** 2 + normals[v, 2] ** 2) + 1e-20
+        for k in range(3):
+            normals[v, k] /= length
+    return normals
+
+
+class Buffers:
+    """The z-buffer of one thread, allocated once."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self.face_id = np.empty((height, width), np.int32)
+        self.weights = np.empty((height, width, 2), np.float32)
+        self.inverse_depth = np.empty((height, width), np.float32)
+
+    def draw(self, points: Floats, faces: Ints) -> None:
+        """Rasterise; see :func:`rasterize`."""
+        height, width = self.face_id.shape
+        rasterize(points, faces, height, width, self.face_id, self.weights, self.inverse_depth)
+
+
+def occlusion(vertices: Floats, faces: Ints, n_directions: int = 96, resolution: int = 320, bias_m: float = 1.5e-3) -> Floats:
+    """Ambient occlusion of every vertex: the cosine-weighted share of the sky that it sees.
+
+    Draws the mesh from directions spread evenly over the sphere (Fibonacci lattice) and asks, for each, whether
+    the vertex lies on the surface that the direction sees.
+
+    Args:
+        vertices: (V, 3) metres.
+        faces: (F, 3).
+        bias_m: depth by which a vertex may lie behind the surface and still count as seen.
+
+    Returns:
+        (V,) in [0, 1].
+    """
+    normals = vertex_normals(vertices, faces)
+    buffers = Buffers(resolution, resolution)
+    centre = (vertices.max(0) + vertices.min(0)) / 2
+    radius = float(np.linalg.norm(vertices - centre, axis=1).max()) * 1.01
+    seen, possible = np.zeros(len(vertices)), np.full(len(vertices), 1e-9)
+    index = np.arange(n_directions) + 0.5
+    height = 1 - 2 * index / n_directions
+    turn = np.pi * (1 + 5**0.5) * index
+    ring = np.sqrt(1 - height**2)
+    directions = np.stack([ring * np.cos(turn), height, ring * np.sin(turn)], 1)
+    for towards in directions:
+        forward = -towards
+        helper = np.array([0.0, 1.0, 0.0]) if abs(forward[1]) < 0.9 else np.array([1.0, 0.0, 0.0])
+        right = np.cross(helper, forward)
+        right /= np.linalg.norm(right)
+        axes = np.stack([right, np.cross(forward, right), forward])
+        local = (vertices - centre) @ axes.T / radius
+        points = np.empty_like(vertices)
+        points[:, :2] = (local[:, :2] + 1) * (resolution / 2)
+        points[:, 2] = 2.0 - local[:, 2]
+        buffers.draw(points, faces)
+        cosine = normals @ towards
+        columns, rows = (np.clip(points[:, k].astype(np.int64), 0, resolution - 1) for k in (0, 1))
+        # The slope of a surface seen at a grazing angle moves depth within one sample.
+        slack = (bias_m + 2 * radius / resolution / np.maximum(cosine, 0.2)) / radius
+        visible = buffers.inverse_depth[rows, columns] <= points[:, 2] + slack
+        weight = np.maximum(cosine, 0.0)
+        seen += weight * visible
+        possible += weight
+    return (seen / possible).astype(np.float32)
