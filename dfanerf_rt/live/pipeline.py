@@ -1,0 +1,272 @@
+"""Sound in, speaking pictures out: three threads, three bounded buffers, one clock.
+
+::
+
+    source ring ─▶ listen ──(requests: drop oldest)──▶ render ──(media: block)──▶ deliver ─▶ sinks
+                     └───────────── sound (media: block) ────────────────────────▶
+
+The clock is the index of a sound sample: frame k belongs to sample ``k * FRAME_SAMPLES``. In real time a frame whose
+turn has passed is dropped and counted, never queued; sound is only ever lost in the source's ring, which counts it.
+When the sinks fall behind, ``media`` blocks, frames are dropped before they are rendered, and memory stays bounded.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from dfanerf_rt.audio.ring import CHUNK_SAMPLES, SAMPLE_RATE_HZ, AudioChunk
+from dfanerf_rt.errors import DfanerfError
+from dfanerf_rt.live.queues import BoundedQueue, WhenFull
+from dfanerf_rt.live.stages import (
+    FRAME_SAMPLES,
+    AudioSource,
+    Frame,
+    FrameRequest,
+    Motion,
+    Renderer,
+    Sink,
+    SpeechEncoder,
+)
+from dfanerf_rt.live.stats import LiveReport, LiveStats
+
+STATS_EVERY_S = 1.0
+
+
+@dataclass(frozen=True)
+class LiveConfig:
+    """How the pipeline treats time."""
+
+    realtime: bool = True
+    """Drop late frames. Otherwise every frame is rendered, and the stages wait for each other."""
+    late_after_ms: float = 80.0
+    """A frame whose newest sound is older than this when its rendering would begin is dropped."""
+    waiting_frames: int = 2
+    """Frames that may wait for the renderer."""
+    waiting_media: int = 256
+    """Chunks of sound and pictures that may wait for the sinks: about 2 s."""
+    most_lookahead_s: float = 2.0
+    """An encoder that wants more silence than this after the end of the sound is broken."""
+
+
+class LivePipeline:
+    """Runs the stages until the sound ends, ``duration_s`` is over, or :meth:`stop` is called.
+
+    Args:
+        source, encoder, motion, renderer: the stages, see ``dfanerf_rt.live.stages``.
+        sinks: where pictures and sound go; closed at the end, aborted where they failed.
+        config: see :class:`LiveConfig`.
+    """
+
+    def __init__(
+        self,
+        source: AudioSource,
+        encoder: SpeechEncoder,
+        motion: Motion,
+        renderer: Renderer,
+        sinks: Sequence[Sink] = (),
+        config: LiveConfig | None = None,
+    ) -> None:
+        self.config = config or LiveConfig()
+        self.stats = LiveStats()
+        self._source, self._encoder, self._motion, self._renderer = source, encoder, motion, renderer
+        self._sinks = list(sinks)
+        full = WhenFull.DROP_OLDEST if self.config.realtime else WhenFull.BLOCK
+        self._requests: BoundedQueue[FrameRequest] = BoundedQueue(self.config.waiting_frames, full)
+        self._media: BoundedQueue[Frame | AudioChunk] = BoundedQueue(self.config.waiting_media, WhenFull.BLOCK)
+        self._stop_asked = False
+        self._late_frames = 0
+        self._next_index = 0
+        self._heard = 0
+        self._faults: list[tuple[str, BaseException]] = []
+
+    @property
+    def dropped_frames(self) -> int:
+        """Frames that were not rendered because their turn had passed."""
+        return self._late_frames + self._requests.dropped
+
+    def stop(self) -> None:
+        """End the sound here; what was heard is still rendered and written. For any thread or signal handler."""
+        self._stop_asked = True  # a plain flag, because a signal handler must not wait for a lock
+
+    def run(
+        self,
+        duration_s: float | None = None,
+        on_stats: Callable[[dict[str, Any]], None] | None = None,
+        on_frame: Callable[[int], None] | None = None,
+    ) -> LiveReport:
+        """Run to the end.
+
+        Args:
+            duration_s: the most sound to hear; None for all.
+            on_stats: called once a second, and at the end, with one line of statistics.
+            on_frame: called from the delivering thread with the index of each frame.
+
+        Raises:
+            DfanerfError: the first fault of a stage, after all stages have stopped and the sinks that are whole
+                have been finished with what came so far. Other exceptions are faults of ours and pass as they are.
+        """
+        limit = None if duration_s is None else round(duration_s * SAMPLE_RATE_HZ)
+        threads = [
+            threading.Thread(target=self._guard, args=stage, name=stage[0], daemon=True)
+            for stage in (
+                ("render", self._render, self._requests, self._media),
+                ("deliver", lambda: self._deliver(on_frame), self._media, None),
+                ("listen", lambda: self._listen(limit), None, self._requests),
+            )
+        ]
+        try:
+            self._source.start()
+            self.stats.start(time.monotonic())
+            for thread in threads:
+                thread.start()
+            self._watch(threads, on_stats)
+        except BaseException:
+            self._abandon(threads)
+            raise
+        self._source.stop()
+        self._finish()
+        return self.stats.report(
+            time.monotonic(),
+            self._heard / SAMPLE_RATE_HZ,
+            self.config.realtime,
+            self.dropped_frames,
+            self._source.dropped_samples,
+        )
+
+    def _watch(self, threads: list[threading.Thread], on_stats: Callable[[dict[str, Any]], None] | None) -> None:
+        started_s = latest_s = time.monotonic()
+        lines = 0
+        while any(thread.is_alive() for thread in threads):
+            threads[1].join(0.02)  # the deliverer ends last
+            now_s = time.monotonic()
+            if self._stop_asked:
+                self._source.stop()
+            if on_stats and now_s >= started_s + (lines + 1) * STATS_EVERY_S:
+                lines, latest_s = int((now_s - started_s) / STATS_EVERY_S), now_s
+                on_stats(self._line(now_s))
+        if on_stats and (not lines or time.monotonic() - latest_s > STATS_EVERY_S / 2):
+            on_stats(self._line(time.monotonic()))
+
+    def _line(self, now_s: float) -> dict[str, Any]:
+        return self.stats.line(now_s, self.dropped_frames, self._source.dropped_samples)
+
+    def _guard(
+        self,
+        name: str,
+        stage: Callable[[], None],
+        inlet: BoundedQueue[Any] | None,
+        outlet: BoundedQueue[Any] | None,
+    ) -> None:
+        """Run a stage; whatever ends it closes its outlet, and a fault also closes its inlet, so that all end."""
+        try:
+            stage()
+        except BaseException as fault:  # noqa: BLE001 - reported by run() from the main thread
+            self._faults.append((name, fault))
+            self._stop_asked = True
+            if inlet is not None:
+                inlet.close(discard=True)
+        finally:
+            if outlet is not None:
+                outlet.close()
+
+    def _listen(self, limit: int | None) -> None:
+        while not self._stop_asked and (limit is None or self._heard < limit):
+            chunk = self._source.read()
+            if chunk is None:
+                break
+            if limit is not None and chunk.end > limit:
+                chunk = AudioChunk(chunk.samples[: limit - chunk.start], chunk.start, chunk.captured_s)
+            self._heard = chunk.end
+            if not self._media.put(chunk):
+                return
+            if not self._encode(chunk, None):
+                return
+        # The encoder looks ahead: silence after the end brings out the frames of the last sound.
+        n_frames = -(-self._heard // FRAME_SAMPLES)
+        most = self._heard + round(self.config.most_lookahead_s * SAMPLE_RATE_HZ)
+        silence = np.zeros(CHUNK_SAMPLES, np.float32)
+        for start in range(self._heard, most, CHUNK_SAMPLES):
+            if self._next_index >= n_frames:
+                return
+            if self.config.realtime:
+                time.sleep(CHUNK_SAMPLES / SAMPLE_RATE_HZ)
+            if not self._encode(AudioChunk(silence, start, time.monotonic()), n_frames):
+                return
+        if self._next_index < n_frames:
+            raise RuntimeError(f"the speech encoder gave {self._next_index} of {n_frames} frames")
+
+    def _encode(self, chunk: AudioChunk, n_frames: int | None) -> bool:
+        """Request the frames that ``chunk`` completes, up to ``n_frames`` in all; False when nobody renders any more."""
+        for code in torch.as_tensor(self._encoder.push(chunk.samples)):
+            if n_frames is not None and self._next_index >= n_frames:
+                break
+            head_pose, eye_code = self._motion.next()
+            index = self._next_index
+            self._next_index += 1
+            request = FrameRequest(
+                index=index,
+                condition=torch.cat([code, eye_code]),
+                head_pose=head_pose,
+                captured_s=chunk.captured_s,
+                sound_s=chunk.captured_s - (chunk.end - index * FRAME_SAMPLES) / SAMPLE_RATE_HZ,
+            )
+            if not self._requests.put(request):
+                return False
+        return True
+
+    def _render(self) -> None:
+        while (request := self._requests.get()) is not None:
+            began_s = time.monotonic()
+            if self.config.realtime and 1000.0 * (began_s - request.captured_s) > self.config.late_after_ms:
+                self._late_frames += 1
+                continue
+            self._renderer.fold(request.condition, request.head_pose)
+            image = self._renderer.render().numpy()
+            self.stats.rendered(1000.0 * (time.monotonic() - began_s))
+            if not self._media.put(Frame(request.index, image, request.captured_s, request.sound_s)):
+                return
+
+    def _deliver(self, on_frame: Callable[[int], None] | None) -> None:
+        while (item := self._media.get()) is not None:
+            if isinstance(item, AudioChunk):
+                for sink in self._sinks:
+                    sink.write_audio(item)
+                continue
+            self.stats.delivered(item, time.monotonic())
+            for sink in self._sinks:
+                sink.write_frame(item)
+            if on_frame:
+                on_frame(item.index)
+
+    def _finish(self) -> None:
+        """Close the sinks, and raise the first fault."""
+        broken = any(name == "deliver" for name, _ in self._faults)
+        for sink in self._sinks:
+            try:
+                if broken:
+                    sink.abort()
+                else:
+                    sink.close()
+            except DfanerfError as fault:
+                self._faults.append(("close", fault))
+        if self._faults:
+            raise self._faults[0][1]
+
+    def _abandon(self, threads: list[threading.Thread]) -> None:
+        """Stop at once and leave nothing half-written."""
+        self._stop_asked = True
+        self._source.stop()
+        for queue in (self._requests, self._media):
+            queue.close(discard=True)
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join(5.0)
+        for sink in self._sinks:
+            sink.abort()

@@ -1,0 +1,1 @@
+"""Where live frames go: one file a sink."""

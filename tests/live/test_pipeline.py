@@ -1,0 +1,180 @@
+"""The live pipeline with cheap stages: order, clock, drops, faults, statistics."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from doubles import BarRenderer, CountingMotion, LevelEncoder, MemorySink  # noqa: E402
+
+from dfanerf_rt.audio.sources import FileSource  # noqa: E402
+from dfanerf_rt.clip.format import write_wav  # noqa: E402
+from dfanerf_rt.errors import AudioError, DfanerfError  # noqa: E402
+from dfanerf_rt.live.pipeline import LiveConfig, LivePipeline  # noqa: E402
+
+STATS_KEYS = [
+    "t_s",
+    "frames",
+    "fps",
+    "latency_ms_p50",
+    "latency_ms_p95",
+    "dropped_frames",
+    "dropped_audio_samples",
+    "av_offset_ms",
+    "rss_mb",
+]
+
+
+def clicks(path: Path, seconds: float, every_s: float = 0.4) -> np.ndarray:
+    """A loud 10 ms burst at the beginning of every ``every_s``."""
+    samples = np.zeros(round(seconds * 16000), np.float32)
+    for start in range(0, len(samples), round(every_s * 16000)):
+        samples[start : start + 160] = 0.5
+    write_wav(path, samples)
+    return samples
+
+
+def make(path: Path, realtime: bool, **parts):  # type: ignore[no-untyped-def]
+    sink = MemorySink()
+    renderer = parts.pop("renderer", BarRenderer())
+    encoder = parts.pop("encoder", LevelEncoder())
+    source = parts.pop("source", None) or FileSource(path, realtime)
+    return (
+        LivePipeline(source, encoder, CountingMotion(), renderer, [sink], LiveConfig(realtime=realtime, **parts)),
+        sink,
+        renderer,
+    )
+
+
+def test_fast_renders_every_frame_once_in_order(tmp_path: Path) -> None:
+    samples = clicks(tmp_path / "a.wav", 2.01)
+    pipeline, sink, renderer = make(tmp_path / "a.wav", realtime=False, encoder=LevelEncoder(lookahead_frames=3))
+    report = pipeline.run()
+    assert sink.frames == list(range(51))  # 2.01 s = 50.25 frames
+    assert [index for index, level in enumerate(sink.levels) if level] == [0, 10, 20, 30, 40, 50]
+    assert [eyes for _, eyes in renderer.folded] == list(range(51))
+    np.testing.assert_array_equal(np.concatenate(sink.sound), samples)
+    assert (report.frames, report.dropped_frames, report.dropped_audio_samples) == (51, 0, 0)
+    assert sink.ended == "closed"
+
+
+def test_realtime_keeps_time_and_measures_latency(tmp_path: Path) -> None:
+    clicks(tmp_path / "a.wav", 2.0)
+    pipeline, sink, _ = make(tmp_path / "a.wav", realtime=True)
+    lines: list[dict[str, object]] = []
+    report = pipeline.run(on_stats=lines.append)
+    assert sink.frames == list(range(50))
+    assert 1.9 < report.wall_s < 2.4
+    # A frame is complete 40 ms after its first sample; the rest is threads.
+    assert 40.0 <= report.latency_ms_p50 < 60.0
+    assert [list(line) for line in lines] == [STATS_KEYS] * len(lines)
+    assert len(lines) == 2 and lines[0]["t_s"] == pytest.approx(1.0, abs=0.15)
+    assert lines[0]["av_offset_ms"] == 0.0
+    assert lines[1]["fps"] == pytest.approx(25.0, abs=2.5)
+
+
+def test_a_slow_renderer_drops_frames_and_stays_close(tmp_path: Path) -> None:
+    clicks(tmp_path / "a.wav", 2.0)
+    pipeline, sink, _ = make(tmp_path / "a.wav", realtime=True, renderer=BarRenderer(render_s=0.1))
+    lines: list[dict[str, object]] = []
+    report = pipeline.run(on_stats=lines.append)
+    assert report.frames + report.dropped_frames == 50
+    assert 15 <= report.frames <= 21
+    assert report.fps == pytest.approx(report.frames / 2.0)
+    assert report.latency_ms_p95 < 300.0, "late frames are dropped, not queued"
+    assert sink.frames == sorted(set(sink.frames))
+    assert sum(map(len, sink.sound)) == 32000
+    # About one place in two or three shows its own picture; the others one that is 40 or 80 ms old.
+    assert isinstance(lines[0]["av_offset_ms"], float) and -60.0 < lines[0]["av_offset_ms"] < -10.0
+
+
+def test_a_slow_sink_loses_no_sound(tmp_path: Path) -> None:
+    samples = clicks(tmp_path / "a.wav", 1.0)
+    pipeline, sink, _ = make(tmp_path / "a.wav", realtime=True, waiting_media=4)
+    write = sink.write_frame
+    sink.write_frame = lambda frame: (time.sleep(0.1), write(frame))[1]  # type: ignore[method-assign, assignment]
+    report = pipeline.run()
+    np.testing.assert_array_equal(np.concatenate(sink.sound), samples)
+    assert report.frames + report.dropped_frames == 25 and report.dropped_frames > 5
+
+
+def test_duration_and_stop(tmp_path: Path) -> None:
+    clicks(tmp_path / "a.wav", 3.0)
+    pipeline, sink, _ = make(tmp_path / "a.wav", realtime=False)
+    pipeline.run(duration_s=0.5)
+    assert len(sink.frames) == 13 and sum(map(len, sink.sound)) == 8000
+
+    pipeline, sink, _ = make(tmp_path / "a.wav", realtime=True)
+    threading.Timer(0.5, pipeline.stop).start()
+    report = pipeline.run()
+    assert report.sound_s == pytest.approx(0.5, abs=0.15)
+    assert len(sink.frames) == -(-sum(map(len, sink.sound)) // 640) and sink.ended == "closed"
+
+
+class Broken(Exception):
+    """A fault of ours."""
+
+
+def test_a_fault_of_the_renderer_stops_all_and_is_raised(tmp_path: Path) -> None:
+    clicks(tmp_path / "a.wav", 20.0)
+    renderer = BarRenderer()
+    pipeline, sink, _ = make(tmp_path / "a.wav", realtime=True, renderer=renderer)
+    draw = renderer.render
+
+    def render():  # type: ignore[no-untyped-def]
+        if len(renderer.folded) == 6:
+            raise Broken("no picture")
+        return draw()
+
+    renderer.render = render  # type: ignore[method-assign]
+    began = time.monotonic()
+    with pytest.raises(Broken, match="no picture"):
+        pipeline.run()
+    assert time.monotonic() - began < 5.0
+    assert sink.frames == [0, 1, 2, 3, 4] and sink.ended == "closed"
+
+
+def test_a_fault_of_a_sink_aborts_it(tmp_path: Path) -> None:
+    clicks(tmp_path / "a.wav", 5.0)
+    pipeline, sink, _ = make(tmp_path / "a.wav", realtime=False)
+
+    def full(frame: object) -> None:
+        raise DfanerfError("disk full")
+
+    sink.write_frame = full  # type: ignore[method-assign]
+    with pytest.raises(DfanerfError, match="disk full"):
+        pipeline.run()
+    assert sink.ended == "aborted"
+
+
+def test_a_fault_of_the_source_keeps_what_was_heard(tmp_path: Path) -> None:
+    clicks(tmp_path / "a.wav", 2.0)
+    source = FileSource(tmp_path / "a.wav", realtime=False)
+    read = source.read
+
+    def unplugged():  # type: ignore[no-untyped-def]
+        chunk = read()
+        if chunk and chunk.start >= 8000:
+            raise AudioError("microphone unplugged")
+        return chunk
+
+    source.read = unplugged  # type: ignore[method-assign]
+    pipeline, sink, _ = make(tmp_path / "a.wav", realtime=False, source=source)
+    with pytest.raises(AudioError, match="unplugged"):
+        pipeline.run()
+    assert sink.frames == list(range(12)) and sink.ended == "closed"
+    assert sum(map(len, sink.sound)) == 8000
+
+
+def test_an_encoder_that_never_answers_is_a_fault(tmp_path: Path) -> None:
+    clicks(tmp_path / "a.wav", 0.2)
+    pipeline, _, _ = make(tmp_path / "a.wav", realtime=False, encoder=LevelEncoder(lookahead_frames=1000))
+    with pytest.raises(RuntimeError, match="0 of 5 frames"):
+        pipeline.run()
