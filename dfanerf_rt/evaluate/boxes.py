@@ -44,9 +44,8 @@ def face_box(landmarks_px: np.ndarray, width: int, height: int) -> Box:
     """
     low, high = landmarks_px.min(axis=0), landmarks_px.max(axis=0)
     w, h = high - low
-    return _inside(
-        low - (FACE_MARGIN * w, FOREHEAD_MARGIN * h), high + (FACE_MARGIN * w, FACE_MARGIN * h), width, height, "face"
-    )
+    above, around = np.array([FACE_MARGIN * w, FOREHEAD_MARGIN * h]), np.array([FACE_MARGIN * w, FACE_MARGIN * h])
+    return _inside(low - above, high + around, width, height, "face")
 
 
 def mouth_box(landmarks_px: np.ndarray, width: int, height: int) -> Box:

@@ -26,20 +26,16 @@ Progress = Callable[[str, int, int], None]
 """Called with (name of the row, frames done, frames in all)."""
 
 MEAN_FRAME = "mean_frame"
+AVERAGED = ("psnr_db", "face_psnr_db", "mouth_psnr_db", "ssim", "face_ssim")
+FIGURES = (*AVERAGED, "gradient_energy", "truth_gradient_energy")
 
 
 @dataclass(frozen=True)
 class Series:
     """What was measured in one row, frame by frame; all arrays have length T."""
 
-    psnr_db: np.ndarray
-    face_psnr_db: np.ndarray
-    mouth_psnr_db: np.ndarray
-    ssim: np.ndarray
-    face_ssim: np.ndarray
-    gradient_energy: np.ndarray
-    truth_gradient_energy: np.ndarray
-    """Both inside the face box."""
+    figures: dict[str, np.ndarray]
+    """One array for each of :data:`FIGURES`; the energies of the gradient are taken inside the face box."""
     landmarks: np.ndarray
     """(T, 68, 2) pixels; NaN where no face was found."""
 
@@ -130,32 +126,33 @@ def _track_all(render: RenderFrame, frames: range, detector: Detector, name: str
 
 def _measure(clip: Clip, render: RenderFrame, detector: Detector, name: str, progress: Progress) -> Series:
     meta = clip.meta
-    figures = []
+    figures: dict[str, list[float]] = {name: [] for name in FIGURES}
     boxes = clip.track.landmarks_px.double().numpy()
 
     def measured(index: int) -> np.ndarray:
         truth, picture = clip.frame(index), render(index)
         face = face_box(boxes[index], meta.width, meta.height)
         mouth = mouth_box(boxes[index], meta.width, meta.height)
-        figures.append(
-            (
-                psnr(truth, picture),
-                psnr(face.crop(truth), face.crop(picture)),
-                psnr(mouth.crop(truth), mouth.crop(picture)),
-                ssim(truth, picture),
-                ssim(face.crop(truth), face.crop(picture)),
-                gradient_energy(face.crop(picture)),
-                gradient_energy(face.crop(truth)),
-            )
+        now = (
+            psnr(truth, picture),
+            psnr(face.crop(truth), face.crop(picture)),
+            psnr(mouth.crop(truth), mouth.crop(picture)),
+            ssim(truth, picture),
+            ssim(face.crop(truth), face.crop(picture)),
+            gradient_energy(face.crop(picture)),
+            gradient_energy(face.crop(truth)),
         )
+        for name, value in zip(FIGURES, now, strict=True):
+            figures[name].append(value)
         return picture
 
     landmarks = _track_all(measured, meta.test_frames, detector, name, progress)
-    return Series(*np.array(figures).T, landmarks=landmarks)
+    return Series({name: np.array(values) for name, values in figures.items()}, landmarks)
 
 
 def _summarise(series: Series, truth: np.ndarray, width_px: int, fps: float) -> dict[str, float | None]:
     seconds = len(truth) / fps
+    energy, truth_energy = (float(series.figures[name].sum()) for name in ("gradient_energy", "truth_gradient_energy"))
     compared = np.isfinite(truth).all(axis=(1, 2))
     lmd = corr = None
     if compared.any():
@@ -163,15 +160,11 @@ def _summarise(series: Series, truth: np.ndarray, width_px: int, fps: float) -> 
         lmd = float(np.where(seen, lmd_px(known, found, width_px), collapsed_lmd_px(known, width_px)).mean())
         corr = correlation(mouth_opening(known), np.where(seen, mouth_opening(found), 0.0))
     return {
-        "psnr_db": float(series.psnr_db.mean()),
-        "face_psnr_db": float(series.face_psnr_db.mean()),
-        "mouth_psnr_db": float(series.mouth_psnr_db.mean()),
-        "ssim": float(series.ssim.mean()),
-        "face_ssim": float(series.face_ssim.mean()),
+        **{name: float(series.figures[name].mean()) for name in AVERAGED},
         "lmd_px": lmd,
         "mouth_opening_corr": corr,
         "blinks_per_s": count_blinks(eye_aspect_ratio(series.landmarks)) / seconds,
         "blinks_per_s_truth": count_blinks(eye_aspect_ratio(truth)) / seconds if compared.any() else None,
-        "gradient_energy_ratio": float(series.gradient_energy.sum() / max(series.truth_gradient_energy.sum(), 1e-12)),
+        "gradient_energy_ratio": energy / max(truth_energy, 1e-12),
         "landmarks_found": float(series.found.mean()),
     }

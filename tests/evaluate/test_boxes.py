@@ -7,6 +7,8 @@ from dfanerf_rt.errors import ClipError
 from dfanerf_rt.evaluate.boxes import Box, face_box, mouth_box
 from tests.evaluate.drawn_face import landmarks
 
+RIGHT_20 = np.array([20.0, 0.0])
+
 
 def test_boxes_by_hand() -> None:
     # The face lies in x 29..99, y 45..110; the mouth in x 49..79, y 81..95.
@@ -16,9 +18,9 @@ def test_boxes_by_hand() -> None:
 
 
 def test_boxes_are_cut_at_the_border() -> None:
-    points = landmarks() + (20.0, 0.0)
+    points = landmarks() + RIGHT_20
     assert face_box(points, 128, 128).right == 126
-    assert face_box(points + (20.0, 0.0), 128, 128).right == 128
+    assert face_box(points + RIGHT_20, 128, 128).right == 128
 
 
 def test_crop_is_the_box() -> None:
@@ -27,5 +29,5 @@ def test_crop_is_the_box() -> None:
 
 
 def test_a_face_outside_is_refused() -> None:
-    with pytest.raises(ClipError, match="mouth box .* 128x128"):
-        mouth_box(landmarks() + (100.0, 0.0), 128, 128)
+    with pytest.raises(ClipError, match=r"mouth box .* 128x128"):
+        mouth_box(landmarks() + 5 * RIGHT_20, 128, 128)

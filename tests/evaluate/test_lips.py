@@ -22,7 +22,7 @@ def test_lmd_by_hand() -> None:
 
 def test_lmd_sees_neither_where_the_head_is_nor_the_rest_of_the_face() -> None:
     truth = landmarks()[None]
-    assert lmd_px(truth, truth + (7.0, -4.0), 512)[0] == pytest.approx(0.0, abs=1e-12)
+    assert lmd_px(truth, truth + np.array([7.0, -4.0]), 512)[0] == pytest.approx(0.0, abs=1e-12)
     moved = truth.copy()
     moved[:, :48] += 5.0
     assert lmd_px(truth, moved, 512)[0] == 0.0

@@ -2,49 +2,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from dfanerf_rt.clip.format import Clip, ClipMeta, ClipWriter, Track
+from dfanerf_rt.clip.format import Clip
 from dfanerf_rt.errors import ClipError, ShapeError
 from dfanerf_rt.evaluate.report import Detect, Evaluation, evaluate_rows, mean_training_frame
-from tests.evaluate.drawn_face import draw, landmarks
-
-N_FRAMES, N_TEST, FPS, SIZE = 60, 30, 25.0, 128
-
-
-def _opening(index: int) -> float:
-    return 6.0 + 5.0 * math.sin(index * 0.7)
-
-
-def _points(index: int) -> np.ndarray:
-    eyes = 1.0 if index % 15 in (7, 8) else 6.0  # closed twice in the 30 held-out frames
-    return landmarks(_opening(index), eyes)
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
-    points = np.stack([_points(i) for i in range(N_FRAMES)])
-    track = Track(
-        identity=torch.zeros(4),
-        expression=torch.zeros(N_FRAMES, 52),
-        head_pose=torch.zeros(N_FRAMES, 6),
-        landmarks=torch.zeros(N_FRAMES, 68, 3),
-        landmarks_px=torch.from_numpy(points).float(),
-        eye_closure=torch.zeros(N_FRAMES, 2),
-        confidence=torch.ones(N_FRAMES),
-    )
-    with ClipWriter(tmp_path_factory.mktemp("evaluate") / "clip") as writer:
-        for i in range(N_FRAMES):
-            writer.write_frame(i, draw(points[i]), np.full((SIZE, SIZE), 255, np.uint8))
-        writer.write_background(np.zeros((SIZE, SIZE, 3), np.uint8))
-        meta = ClipMeta(N_FRAMES, SIZE, SIZE, 200.0, SIZE / 2, SIZE / 2, FPS, n_test_frames=N_TEST)
-        return writer.finish(meta, track)
+from tests.evaluate.conftest import FPS, N_FRAMES, N_TEST, SIZE, drawn_points
+from tests.evaluate.drawn_face import landmarks
 
 
 @contextlib.contextmanager
@@ -66,8 +34,8 @@ def _evaluate(clip: Clip, **rows: object) -> Evaluation:
     return evaluate_rows(clip, rows, colour_tracker)  # type: ignore[arg-type]
 
 
-def test_the_truth_itself_is_perfect(clip: Clip) -> None:
-    report = _evaluate(clip, recorded=clip.frame).report
+def test_the_truth_itself_is_perfect(drawn_clip: Clip) -> None:
+    report = _evaluate(drawn_clip, recorded=drawn_clip.frame).report
     assert (report["frames"], report["width"], report["first_frame"]) == (N_TEST, SIZE, N_FRAMES - N_TEST)
     row = report["rows"]["recorded"]
     assert row["psnr_db"] == row["face_psnr_db"] == row["mouth_psnr_db"] == 100.0
@@ -80,53 +48,56 @@ def test_the_truth_itself_is_perfect(clip: Clip) -> None:
     assert json.loads(json.dumps(report, allow_nan=False)) == report
 
 
-def test_the_baseline_is_the_mean_of_the_training_frames_alone(clip: Clip) -> None:
-    mean = np.mean([clip.frame(i) for i in range(N_FRAMES - N_TEST)], axis=0)
-    assert np.array_equal(mean_training_frame(clip), mean.round().astype(np.uint8))
-    row = _evaluate(clip).report["rows"]["mean_frame"]
+def test_the_baseline_is_the_mean_of_the_training_frames_alone(drawn_clip: Clip) -> None:
+    mean = np.mean([drawn_clip.frame(i) for i in range(N_FRAMES - N_TEST)], axis=0)
+    assert np.array_equal(mean_training_frame(drawn_clip), mean.round().astype(np.uint8))
+    row = _evaluate(drawn_clip).report["rows"]["mean_frame"]
     assert row["mouth_psnr_db"] < row["face_psnr_db"] < row["psnr_db"] < 100.0
     assert row["mouth_opening_corr"] == 0.0
     assert row["blinks_per_s"] == 0.0 < row["blinks_per_s_truth"]
     assert row["lmd_px"] > 0.5
 
 
-def test_a_mouth_that_lags_scores_worse_than_one_in_step(clip: Clip) -> None:
-    rows = _evaluate(clip, recorded=clip.frame, sound=lambda i: clip.frame(i - 2)).report["rows"]
+def test_a_mouth_that_lags_scores_worse_than_one_in_step(drawn_clip: Clip) -> None:
+    rows = _evaluate(drawn_clip, recorded=drawn_clip.frame, sound=lambda i: drawn_clip.frame(i - 2)).report["rows"]
     assert list(rows) == ["recorded", "sound", "mean_frame"]
     assert rows["sound"]["mouth_opening_corr"] < 0.5
     assert rows["sound"]["lmd_px"] > 0.5
     assert rows["sound"]["mouth_psnr_db"] < rows["sound"]["psnr_db"]
 
 
-def test_frames_without_a_face_count(clip: Clip) -> None:
+def test_frames_without_a_face_count(drawn_clip: Clip) -> None:
     lost = {N_FRAMES - 1, N_FRAMES - 4, N_FRAMES - 5}
     grey = np.full((SIZE, SIZE, 3), 95, np.uint8)
-    evaluation = _evaluate(clip, recorded=lambda i: grey if i in lost else clip.frame(i))
+    evaluation = _evaluate(drawn_clip, recorded=lambda i: grey if i in lost else drawn_clip.frame(i))
     row = evaluation.report["rows"]["recorded"]
     assert row["landmarks_found"] == pytest.approx(0.9)
     # The other frames are perfect, so the figure is the lost frames' mean mouth radius, spread over all frames.
-    radii = [np.linalg.norm(p[48:] - p[48:].mean(0), axis=1).mean() * 4 for p in map(_points, sorted(lost))]
+    radii = [np.linalg.norm(p[48:] - p[48:].mean(0), axis=1).mean() * 4 for p in map(drawn_points, sorted(lost))]
     assert row["lmd_px"] == pytest.approx(sum(radii) / N_TEST, rel=0.05)
     assert row["mouth_opening_corr"] < 1.0
     assert evaluation.series["recorded"].found.sum() == N_TEST - 3
 
 
-def test_no_face_anywhere_gives_no_figure(clip: Clip) -> None:
+def test_no_face_anywhere_gives_no_figure(drawn_clip: Clip) -> None:
     @contextlib.contextmanager
     def blind() -> Iterator[Detect]:
         yield lambda picture: None
 
-    report = evaluate_rows(clip, {}, blind).report
+    report = evaluate_rows(drawn_clip, {}, blind).report
     row = report["rows"]["mean_frame"]
     assert report["truth_landmarks_found"] == 0.0
     assert row["lmd_px"] is row["mouth_opening_corr"] is row["blinks_per_s_truth"] is None
     json.dumps(report, allow_nan=False)
 
 
-def test_progress_reaches_the_end(clip: Clip) -> None:
+def test_progress_reaches_the_end(drawn_clip: Clip) -> None:
     seen: dict[str, tuple[int, int]] = {}
     evaluate_rows(
-        clip, {"recorded": clip.frame}, colour_tracker, lambda name, done, total: seen.update({name: (done, total)})
+        drawn_clip,
+        {"recorded": drawn_clip.frame},
+        colour_tracker,
+        lambda name, done, total: seen.update({name: (done, total)}),
     )
     assert seen == {
         "truth": (30, 30),
@@ -136,15 +107,15 @@ def test_progress_reaches_the_end(clip: Clip) -> None:
     }
 
 
-def test_a_picture_of_another_size_is_refused(clip: Clip) -> None:
+def test_a_picture_of_another_size_is_refused(drawn_clip: Clip) -> None:
     with pytest.raises(ShapeError, match="must be equal"):
-        _evaluate(clip, recorded=lambda i: np.zeros((64, 64, 3), np.uint8))
+        _evaluate(drawn_clip, recorded=lambda i: np.zeros((64, 64, 3), np.uint8))
 
 
-def test_a_clip_that_holds_nothing_out_is_refused(clip: Clip, tmp_path: Path) -> None:
+def test_a_clip_that_holds_nothing_out_is_refused(drawn_clip: Clip, tmp_path: Path) -> None:
     import shutil
 
-    root = shutil.copytree(clip.root, tmp_path / "clip")
+    root = shutil.copytree(drawn_clip.root, tmp_path / "clip")
     meta = json.loads((root / "clip.json").read_text())
     (root / "clip.json").write_text(json.dumps({**meta, "n_test_frames": 0}))
     with pytest.raises(ClipError, match="no frames are held out"):
