@@ -1,0 +1,180 @@
+"""From a video to a prepared clip: look, check, cut out the person, fit the face, write."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from dfanerf_rt.clip.background import BackgroundBuilder
+from dfanerf_rt.clip.contact_sheet import SheetBuilder, chosen_frames
+from dfanerf_rt.clip.crop import Crop, choose_crop
+from dfanerf_rt.clip.format import Clip, ClipMeta, ClipWriter
+from dfanerf_rt.clip.matting import mattes
+from dfanerf_rt.clip.observe import Observed, check_observed, observe
+from dfanerf_rt.clip.video import probe_video, read_audio, read_video
+from dfanerf_rt.errors import ClipError
+from dfanerf_rt.face.fit import FitConfig, FitResult, View, fit_track
+from dfanerf_rt.face.model import FaceModel
+
+Progress = Callable[[float, str], None]
+HELD_OUT_SHARE = 1 / 11
+_OBSERVED, _FITTED, _CUT_OUT = 0.2, 0.5, 0.97
+"""Shares of the progress at which each stage ends."""
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """Settings of the preparation."""
+
+    size: int | None = None
+    """Side of the clip's square frames in pixels; None: 512, or less where the video has less."""
+    audio: bool = True
+    """False prepares a silent clip from a video with or without sound."""
+    fps: float = 25.0
+    consent: str = "not stated"
+    licence: str = "not stated"
+    fit: FitConfig = field(default_factory=FitConfig)
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """What a preparation made, and how good the track is."""
+
+    clip: Clip
+    n_frames: int
+    n_tracked: int
+    median_error_px: float
+    """Median reprojection error over all landmarks of the tracked frames, at a width of 512."""
+    p95_error_px: float
+    focal_px: float
+    background_seen: float
+    """Share of the background's pixels that were uncovered in some frame."""
+    seconds: float
+
+
+def prepare(
+    video: Path,
+    out: Path,
+    config: PrepareConfig | None = None,
+    progress: Progress | None = None,
+    model: FaceModel | None = None,
+) -> PrepareReport:
+    """Prepare a clip from a video of one person.
+
+    Args:
+        video: any file that PyAV reads.
+        out: folder to write; it appears only when everything is done.
+        config: settings.
+        progress: called with a share in [0, 1] and what is being done.
+        model: the 3DMM; None takes the bundled one.
+
+    Raises:
+        ClipError: the video or ``out`` cannot be used; one line that says why and how to mend it.
+        FaceModelError: the face model cannot be used.
+    """
+    config = config or PrepareConfig()
+    progress = progress or (lambda share, message: None)
+    started = time.monotonic()
+    if config.size is not None and not 64 <= config.size <= 2048:
+        raise ClipError(f"size is {config.size}; 64 to 2048 pixels are expected")
+    video = Path(video)
+    with ClipWriter(Path(out)) as writer:
+        if config.audio and not probe_video(video).has_audio:
+            raise ClipError(f"{video}: no sound track; choose a video with sound or pass --no-audio")
+        model_name = "bundled" if model is None else _name_of(model)
+        model = model or FaceModel.bundled()
+        observed = observe(video, config.fps, lambda share: progress(_OBSERVED * share, "looking for the face"))
+        check_observed(observed)
+        crop = choose_crop(observed.landmarks, observed.info.width, observed.info.height, config.size)
+        landmarks = crop.points(observed.landmarks)
+        n_frames = len(landmarks)
+        if config.audio:
+            writer.write_audio(read_audio(video, n_frames, config.fps))
+        # fitted before the pictures are cut out, because the fit says which frames are worth showing
+        fitted = _fit(observed, crop, landmarks, model, config, progress)
+        sheet = SheetBuilder(chosen_frames(fitted.track), fitted, model)
+        background_seen = _cut_out(video, n_frames, crop, config, writer, sheet, progress)
+        sheet.save(writer.partial / "contact_sheet.jpg")
+        errors = fitted.error_px[~fitted.error_px.isnan()].numpy()
+        median, p95 = (float(value) for value in np.quantile(errors, (0.5, 0.95)))
+        n_tracked = int(observed.tracked.sum())
+        meta = ClipMeta(
+            n_frames=n_frames,
+            width=crop.size,
+            height=crop.size,
+            focal_px=fitted.focal_px,
+            cx=_view(observed, crop).cx,
+            cy=_view(observed, crop).cy,
+            fps=config.fps,
+            face_model=model_name,
+            n_test_frames=round(n_frames * HELD_OUT_SHARE),
+            source=video.name,
+            source_sha256=_hash(video),
+            consent=config.consent,
+            licence=config.licence,
+            extra={
+                "tracked_frames": n_tracked,
+                "median_error_px_at_512": median,
+                "p95_error_px_at_512": p95,
+                "background_seen": background_seen,
+                "source_fps": observed.info.source_fps,
+                "crop_xy_side": [crop.x, crop.y, crop.side],
+            },
+        )
+        clip = writer.finish(meta, fitted.track)
+    seconds = time.monotonic() - started
+    progress(1.0, "done")
+    return PrepareReport(clip, n_frames, n_tracked, median, p95, fitted.focal_px, background_seen, seconds)
+
+
+def _view(observed: Observed, crop: Crop) -> View:
+    # the lens's axis meets the middle of the whole picture, not of the crop
+    cx = (0.5 * observed.info.width - crop.x) * crop.scale
+    cy = (0.5 * observed.info.height - crop.y) * crop.scale
+    return View(cx, cy, float(crop.size))
+
+
+def _fit(
+    observed: Observed, crop: Crop, landmarks: np.ndarray, model: FaceModel, config: PrepareConfig, progress: Progress
+) -> FitResult:
+    short_side = min(observed.info.width, observed.info.height) * crop.scale
+
+    def report(share: float, message: str) -> None:
+        progress(_OBSERVED + (_FITTED - _OBSERVED) * share, f"fitting {message}")
+
+    return fit_track(model, landmarks, _view(observed, crop), short_side, config.fit, report)
+
+
+def _cut_out(
+    video: Path, n_frames: int, crop: Crop, config: PrepareConfig, writer: ClipWriter, sheet: SheetBuilder, progress: Progress
+) -> float:
+    """Write frames, mattes and background; returns the share of the background that was seen."""
+    builder = BackgroundBuilder(n_frames)
+    frames = (crop.apply(frame) for frame in read_video(video, config.fps)[1])
+    for index, (frame, alpha) in enumerate(mattes(frames)):
+        progress(_FITTED + (_CUT_OUT - _FITTED) * index / n_frames, "cutting out the person")
+        writer.write_frame(index, frame, alpha)
+        builder.add(index, frame, alpha)
+        sheet.add(index, frame, alpha)
+    progress(_CUT_OUT, "background")
+    background, seen = builder.finish()
+    writer.write_background(background)
+    sheet.background = background
+    return seen
+
+
+def _name_of(model: FaceModel) -> str:
+    digest = hashlib.sha256()
+    for tensor in (model.mean, model.id_basis, model.exp_basis):
+        digest.update(tensor.contiguous().cpu().numpy().tobytes())
+    return f"{model.name} {digest.hexdigest()[:16]}"
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
