@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 
 from dfanerf_rt.errors import ShapeError
 
@@ -31,7 +30,7 @@ def psnr(truth: np.ndarray, picture: np.ndarray) -> float:
         ShapeError: the pictures differ in shape or dtype.
     """
     a, b = _unit(truth, picture)
-    error = float((a - b).square().mean(dtype=torch.float64))
+    error = float(np.square(a - b).mean())
     return PSNR_CAP_DB if error <= 10 ** (-PSNR_CAP_DB / 10) else -10.0 * math.log10(error)
 
 
@@ -48,16 +47,15 @@ def ssim(truth: np.ndarray, picture: np.ndarray) -> float:
     Raises:
         ShapeError: the pictures differ in shape or dtype, or are smaller than the window.
     """
-    # float64, since a variance is a small difference of large numbers.
-    a, b = (array.double().permute(2, 0, 1) for array in _unit(truth, picture))
+    a, b = (array.transpose(2, 0, 1) for array in _unit(truth, picture))
     if min(a.shape[1:]) <= 2 * SSIM_RADIUS_PX:
         raise ShapeError(f"ssim needs pictures of at least 11x11 pixels, got {a.shape[2]}x{a.shape[1]}")
-    mean_a, mean_b, square_a, square_b, product = _blur(torch.stack([a, b, a * a, b * b, a * b]))
-    variances = square_a - mean_a.square() + square_b - mean_b.square()
+    mean_a, mean_b, square_a, square_b, product = _blur(np.stack([a, b, a * a, b * b, a * b]))
+    variances = square_a - mean_a**2 + square_b - mean_b**2
     covariance = product - mean_a * mean_b
     c1, c2 = 0.01**2, 0.03**2
     similarity = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
-    similarity = similarity / ((mean_a.square() + mean_b.square() + c1) * (variances + c2))
+    similarity = similarity / ((mean_a**2 + mean_b**2 + c1) * (variances + c2))
     return float(similarity.mean())
 
 
@@ -73,22 +71,25 @@ def gradient_energy(picture: np.ndarray) -> float:
     return float(np.square(np.diff(luma, axis=0)).sum() + np.square(np.diff(luma, axis=1)).sum())
 
 
-def _unit(truth: np.ndarray, picture: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+def _unit(truth: np.ndarray, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both pictures as (H, W, 3) float64 on [0, 1]; a variance is a small difference of large numbers."""
     for name, array in (("truth", truth), ("picture", picture)):
         if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
             raise ShapeError(f"{name} has shape {array.shape} and dtype {array.dtype}, expected (H, W, 3) uint8")
     if truth.shape != picture.shape:
         raise ShapeError(f"picture has shape {picture.shape}, truth has {truth.shape}; they must be equal")
-    both = [torch.from_numpy(np.array(array, dtype=np.float32) / 255.0) for array in (truth, picture)]
-    return both[0], both[1]
+    return truth / 255.0, picture / 255.0
 
 
-def _blur(stack: torch.Tensor) -> torch.Tensor:
+def _blur(stack: np.ndarray) -> np.ndarray:
     """Gaussian-blur the last two axes of (N, C, H, W), keeping only full windows."""
-    offsets = torch.arange(-SSIM_RADIUS_PX, SSIM_RADIUS_PX + 1, dtype=stack.dtype)
-    taps = torch.exp(-0.5 * (offsets / SSIM_SIGMA_PX).square())
-    for axis in (2, 3):
-        extent = stack.shape[axis] - 2 * SSIM_RADIUS_PX
-        terms = (tap * stack.narrow(axis, i, extent) for i, tap in enumerate((taps / taps.sum()).tolist()))
-        stack = sum(terms, torch.zeros(()))
+    taps = np.exp(-0.5 * (np.arange(-SSIM_RADIUS_PX, SSIM_RADIUS_PX + 1) / SSIM_SIGMA_PX) ** 2)
+    taps /= taps.sum()
+    for _ in range(2):
+        # Blur the rows, then swap the axes: the columns come in the second turn, and the order is restored.
+        extent = stack.shape[2] - 2 * SSIM_RADIUS_PX
+        blurred = taps[0] * stack[:, :, :extent]
+        for i in range(1, len(taps)):
+            blurred += taps[i] * stack[:, :, i : i + extent]
+        stack = np.ascontiguousarray(blurred.swapaxes(2, 3))
     return stack

@@ -20,7 +20,7 @@ def _near(picture: np.ndarray, sigma: float) -> np.ndarray:
 
 def test_psnr_by_hand() -> None:
     black, white = np.zeros((4, 5, 3), np.uint8), np.full((4, 5, 3), 255, np.uint8)
-    assert psnr(black, white) == pytest.approx(0.0, abs=1e-7)
+    assert psnr(black, white) == pytest.approx(0.0, abs=1e-9)
     one_tenth = np.full((4, 5, 3), 51, np.uint8)  # 51 / 255 = 0.2, squared 0.04, -10 log10(0.04) = 13.979
     assert psnr(black, one_tenth) == pytest.approx(13.9794, abs=1e-4)
     one_value = black.copy()
@@ -48,13 +48,13 @@ def test_ssim_agrees_with_scikit_image(sigma: float) -> None:
         data_range=1,
         channel_axis=-1,
     )
-    assert ssim(truth, picture) == pytest.approx(expected, abs=1e-7)
+    assert ssim(truth, picture) == pytest.approx(expected, abs=1e-9)
 
 
 def test_ssim_of_flat_pictures_by_hand() -> None:
     # Without structure only the luminance term is left: (2 * 0.2 * 0.4 + c1) / (0.2^2 + 0.4^2 + c1).
     flat = [np.full((11, 11, 3), value, np.uint8) for value in (51, 102)]
-    assert ssim(*flat) == pytest.approx((0.16 + 1e-4) / (0.2 + 1e-4), abs=1e-7)
+    assert ssim(*flat) == pytest.approx((0.16 + 1e-4) / (0.2 + 1e-4), abs=1e-9)
 
 
 def test_more_noise_is_less_alike() -> None:
