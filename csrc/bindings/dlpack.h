@@ -7,6 +7,9 @@
 
 #include <pybind11/pybind11.h>
 
+#include <string>
+#include <type_traits>
+
 #include "dfanerf/tensor.h"
 
 namespace dfanerf {
@@ -131,18 +134,29 @@ namespace pybind11::detail {
 template <typename T, bool writable>
 struct dlpack_caster {
   static constexpr auto name = const_name("Tensor");
-  template <typename>
-  using cast_op_type = const T&;
+  // A parameter is `const T&`, or `const T*`, which is null for None.
+  template <typename U>
+  using cast_op_type = std::conditional_t<std::is_pointer_v<std::remove_reference_t<U>>, const T*, const T&>;
 
   bool load(handle source, bool) {
-    if (!source || !hasattr(source, "__dlpack__")) return false;
+    if (!source) return false;
+    if (source.is_none()) {
+      none_ = true;
+      return true;
+    }
+    if (!hasattr(source, "__dlpack__")) return false;
     value_.borrow(source, writable);
     return true;
   }
-  operator const T&() { return value_; }
+  operator const T*() { return none_ ? nullptr : &value_; }
+  operator const T&() {
+    if (none_) throw reference_cast_error();
+    return value_;
+  }
 
  private:
   T value_;
+  bool none_ = false;
 };
 
 template <>

@@ -110,7 +110,7 @@ def hash_encode(
     x + y res + z res^2 of a dense level, (x ^ y 2654435761 ^ z 805459861) mod n_entries of a hashed one.
 
     Args:
-        positions: (N, 3) float32 in [0, 1].
+        positions: (N, 3) float32; what lies outside [0, 1] is pulled to it.
         table: (config.n_entries, n_features) float32, the levels one after another.
         config: sizes of the grid.
         backend: "cuda", "triton", "cpu" or "reference"; None leaves the choice to the dispatcher.

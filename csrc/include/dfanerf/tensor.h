@@ -34,6 +34,8 @@ struct ShapeError : std::invalid_argument {
 
 template <typename T>
 struct dtype_of;
+template <typename T>
+struct dtype_of<const T> : dtype_of<T> {};
 template <>
 struct dtype_of<float> { static constexpr DType value = DType::f32; };
 template <>
