@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import wave
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -18,7 +16,14 @@ import torch
 from PIL import Image
 
 from dfanerf_rt.errors import ClipError
-from dfanerf_rt.files import check_tensors, load_tensors, save_tensors, write_json
+from dfanerf_rt.files import (
+    check_tensors,
+    from_json_object,
+    load_tensors,
+    parse_json_object,
+    save_tensors,
+    write_json,
+)
 
 CLIP_SCHEMA = "dfanerf-clip/1"
 TRACK_SCHEMA = "dfanerf-track/1"
@@ -82,7 +87,7 @@ class Track:
     """(T,) 1 where the frame was tracked, 0 where it was filled in between neighbours."""
 
     def validate(self, where: Path, n_frames: int) -> None:
-        """Raise :class:`ClipError` where a shape disagrees with ``n_frames``."""
+        """Raise :class:`ClipError` where a shape disagrees with ``n_frames`` or a dtype is not float32."""
         t = n_frames
         expected: dict[str, tuple[int | None, ...]] = {
             "identity": (None,),
@@ -93,7 +98,7 @@ class Track:
             "eye_closure": (t, 2),
             "confidence": (t,),
         }
-        check_tensors(where, self.tensors(), expected, ClipError)
+        check_tensors(where, self.tensors(), expected, ClipError, torch.float32)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """All tensors by name."""
@@ -120,9 +125,11 @@ class Clip:
         self.track = Track(**{entry.name: tensors[entry.name] for entry in fields(Track)})
         self.track.validate(path, self.meta.n_frames)
         for folder, suffix in (("frames", "jpg"), ("alpha", "png")):
-            last = self.root / folder / f"{self.meta.n_frames - 1:06d}.{suffix}"
-            if not last.is_file():
-                raise ClipError(f"{self.root}: {folder}/{last.name} is missing; run 'dfanerf prepare' again")
+            wanted = [f"{index:06d}.{suffix}" for index in range(self.meta.n_frames)]
+            there = {path.name for path in (self.root / folder).glob(f"*.{suffix}")}
+            missing = [name for name in wanted if name not in there]
+            if missing:
+                raise ClipError(f"{self.root}: {folder}/{missing[0]} is missing; run 'dfanerf prepare' again")
 
     def frame(self, index: int) -> np.ndarray:
         """Picture ``index``: (H, W, 3) uint8 sRGB."""
@@ -144,9 +151,9 @@ class Clip:
     def _image(self, name: str, mode: str) -> np.ndarray:
         path = self.root / name
         try:
-            with Image.open(path) as picture:
+            with Image.open(path, formats=("JPEG", "PNG")) as picture:
                 array = np.asarray(picture.convert(mode))
-        except (OSError, ValueError, SyntaxError) as fault:
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as fault:
             raise ClipError(f"{path}: missing or damaged picture ({fault})") from fault
         if array.shape[:2] != (self.meta.height, self.meta.width):
             raise ClipError(
@@ -215,10 +222,12 @@ def read_wav(path: Path) -> np.ndarray:
             found = (stored.getframerate(), stored.getnchannels(), stored.getsampwidth())
             n_samples = stored.getnframes()
             data = stored.readframes(n_samples)
-    except (wave.Error, EOFError, OSError) as fault:
-        raise ClipError(f"{path}: not a readable WAV file ({fault or 'truncated'})") from fault
+    except (wave.Error, EOFError, OSError, RuntimeError) as fault:  # RuntimeError: a chunk longer than the file
+        raise ClipError(f"{path}: not a readable WAV file ({str(fault) or 'truncated'})") from fault
     if found != (SAMPLE_RATE_HZ, 1, 2):
-        raise ClipError(f"{path}: {found[0]} Hz, {found[1]} channels, {8 * found[2]} bit; expected 16000 Hz, mono, 16 bit")
+        raise ClipError(
+            f"{path}: {found[0]} Hz, {found[1]} channels, {8 * found[2]} bit; expected 16000 Hz, mono, 16 bit"
+        )
     if len(data) != 2 * n_samples:
         raise ClipError(f"{path}: truncated ({len(data) // 2} of {n_samples} samples)")
     return np.frombuffer(data, "<i2").astype(np.float32) / 32768.0
@@ -237,27 +246,15 @@ def _read_meta(root: Path) -> ClipMeta:
     path = root / "clip.json"
     if not path.is_file():
         raise ClipError(f"{root}: not a prepared clip (no clip.json); make one with 'dfanerf prepare VIDEO --out CLIP'")
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as fault:
-        raise ClipError(f"{path}: damaged JSON ({fault})") from fault
-    schema = stored.pop("schema", None) if isinstance(stored, dict) else None
+    stored = parse_json_object(path.read_bytes(), f"{path}: damaged JSON", ClipError)
+    schema = stored.pop("schema", None)
     if schema != CLIP_SCHEMA:
         raise ClipError(f"{path}: schema is {schema!r}, expected {CLIP_SCHEMA!r}")
-    known = {entry.name for entry in fields(ClipMeta)}
-    unknown = sorted(set(stored) - known)
-    if unknown:
-        raise ClipError(f"{path}: unknown key {unknown[0]!r}")
-    try:
-        meta = ClipMeta(**stored)
-    except TypeError as fault:
-        raise ClipError(f"{path}: {fault}") from fault
+    meta = from_json_object(ClipMeta, stored, str(path), ClipError)
     for name in ("n_frames", "width", "height", "focal_px", "fps"):
         value = getattr(meta, name)
-        if not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+        if value <= 0:
             raise ClipError(f"{path}: {name} is {value!r}, expected a positive number")
     if not 0 <= meta.n_test_frames < meta.n_frames:
         raise ClipError(f"{path}: n_test_frames is {meta.n_test_frames}, expected 0 to {meta.n_frames - 1}")
     return meta
-
-
