@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from dfanerf_rt.attributes.model import N_MOUTH, AttributeConfig, AttributeModel
+from dfanerf_rt.attributes.model import N_INPUT, N_MOUTH, AttributeConfig, AttributeModel
 from dfanerf_rt.attributes.sampling import sample_expressions
 
 
@@ -37,8 +37,6 @@ class AttributeTraining:
     """Jitter of the encoder's input, about that of tracked landmarks."""
     isometry_weight: float = 0.3
     """Weight of | distance of two codes - scaled distance of their landmarks |."""
-    swap_weight: float = 1.0
-    """Weight of the swapped faces' reconstruction against the plain one."""
 
 
 @torch.enable_grad()
@@ -90,10 +88,11 @@ def train_attributes(
         model.scale_m[0], model.scale_m[1] = raw[:, :n_mouth].std(), raw[:, n_mouth:].std()
         faces = model.normalise(landmarks)
         stretch = _stretch(model, face_model, generator)
-    jitter = training.landmark_noise_m / model.scale_m.repeat_interleave(torch.tensor([n_mouth, faces.shape[1] - n_mouth]))
+    jitter = training.landmark_noise_m / model.scale_m.repeat_interleave(torch.tensor([n_mouth, N_INPUT - n_mouth]))
     optimiser = torch.optim.Adam(model.parameters(), lr=training.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, training.learning_rate, training.steps, pct_start=0.05)
-    n_code = model.config.mouth_dim
+    n_code, n_plain = model.config.mouth_dim, training.batch // 4
+    mouth_or_eyes = torch.tensor([0, 1])
 
     for step in range(training.steps):
         if should_stop():
@@ -102,33 +101,23 @@ def train_attributes(
         code_a, code_b = (
             model.encoder(face + jitter * torch.randn(face.shape, generator=generator)) for face in (a, b)
         )
-        from_b = torch.rand(2, training.batch, 1, generator=generator) < 0.5
-        from_b[:, : training.batch // 4] = False
-        code = torch.cat(
-            [
-                torch.where(from_b[0], code_b[:, :n_code], code_a[:, :n_code]),
-                torch.where(from_b[1], code_b[:, n_code:], code_a[:, n_code:]),
-            ],
-            dim=1,
-        )
-        target = torch.cat(
-            [torch.where(from_b[0], b[:, :n_mouth], a[:, :n_mouth]), torch.where(from_b[1], b[:, n_mouth:], a[:, n_mouth:])],
-            dim=1,
-        )
-        code = code + training.code_noise * torch.randn(code.shape, generator=generator)
-        error = (model.decoder(code) - target).abs()
-        plain, swapped = error[: training.batch // 4].mean(), error[training.batch // 4 :].mean()
+        take_b = torch.rand(training.batch, 2, generator=generator) < 0.5
+        take_b[:n_plain] = False
+        in_code = take_b[:, mouth_or_eyes.repeat_interleave(torch.tensor([n_code, code_a.shape[1] - n_code]))]
+        in_face = take_b[:, mouth_or_eyes.repeat_interleave(torch.tensor([n_mouth, N_INPUT - n_mouth]))]
+        code = torch.where(in_code, code_b, code_a)
+        decoded = model.decoder(code + training.code_noise * torch.randn(code.shape, generator=generator))
+        error = (decoded - torch.where(in_face, b, a)).abs().mean(dim=1)
         isometry = _isometry(code_a, code_b, a, b, n_code, n_mouth, stretch)
-        centre = 0.01 * (code_a.mean(dim=0) ** 2).mean()
-        loss = plain + training.swap_weight * 3.0 * swapped + training.isometry_weight * isometry + centre
+        loss = error.mean() + training.isometry_weight * isometry
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         schedule.step()
         if step % 50 == 49 or step == training.steps - 1:
-            mm = 1e3 * float(model.scale_m.mean())
-            scalars = {"l1_mm": float(plain.detach()) * mm, "swap_mm": float(swapped.detach()) * mm, "isometry": float(isometry.detach())}
-            on_progress((step + 1) / training.steps, scalars)
+            l1_mm = 1e3 * float(model.scale_m.mean()) * error.detach()
+            scalars = {"l1_mm": float(l1_mm[:n_plain].mean()), "swap_mm": float(l1_mm[n_plain:].mean())}
+            on_progress((step + 1) / training.steps, scalars | {"isometry": float(isometry.detach())})
     _spread_variance(model, face_model, generator)
     return model.eval().requires_grad_(False)
 
@@ -176,11 +165,11 @@ def _spread_variance(model: AttributeModel, face_model: LandmarkModel, generator
         centred = code[:, part] - shift[part]
         _, axes = torch.linalg.eigh(centred.T @ centred)
         turn[part, part] = _hadamard(axes.shape[0]) @ axes.T
-    for layer in (model.encoder.linear, model.encoder.net[-1]):
+    for layer in (model.encoder.linear, model.encoder.last):
         layer.weight.copy_(turn @ layer.weight)
         layer.bias.copy_(turn @ layer.bias)
     model.encoder.linear.bias.sub_(turn @ shift)
-    for layer in (model.decoder.linear, model.decoder.net[0]):
+    for layer in (model.decoder.linear, model.decoder.first):
         layer.bias.add_(layer.weight @ shift)
         layer.weight.copy_(layer.weight @ turn.T)
 

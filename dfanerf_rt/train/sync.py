@@ -1,0 +1,284 @@
+"""Training of the audio encoder on one clip: contrastive audio-lip loss (paper eq. 3) and regression to mouth codes.
+
+One clip is little sound, so the training leans on what it may invent: speed and pitch, gaps of silence with a closed
+mouth, loudness and colour of the sound, masked features, dropout, and the average of the weights along the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dfanerf_rt.attributes.model import AttributeModel, mouth_opening
+from dfanerf_rt.errors import ClipError
+from dfanerf_rt.sync.model import FEATURES_PER_FRAME, FRAME_SAMPLES, AudioEncoder, SyncConfig, window_features
+
+Pair = tuple[NDArray[np.float32], Tensor]
+"""Sound (N,) at 16 kHz and the mouth codes (T, code_dim) of its frames."""
+
+
+@dataclass(frozen=True)
+class SyncTraining:
+    """Schedule, losses and augmentation."""
+
+    steps: int = 1200
+    batch: int = 32
+    segment_frames: int = 20
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.1
+    dropout: float = 0.25
+    average_decay: float = 0.99
+    """Of the running average of the weights, which is the result."""
+    contrastive_weight: float = 0.2
+    """Weight of eq. 3 against the regression."""
+    velocity_weight: float = 0.5
+    """Weight of the error of the codes' differences between frames."""
+    contrastive_frames: int = 5
+    """Frames that one cosine similarity compares."""
+    n_variants: int = 10
+    """Copies of the sound with other speeds and with gaps of silence, made once."""
+    speed_range: float = 0.12
+    """Largest relative change of speed, which changes the pitch too."""
+    gain_db: float = 6.0
+    colour: float = 0.25
+    """Spread of a constant offset on each normalised coefficient: another microphone, another voice."""
+    noise: float = 0.3
+    """Spread of independent noise on each normalised feature."""
+    mask_probability: float = 0.5
+    """Share of segments in which a few feature frames and a band of coefficients are blanked."""
+
+
+def resting_code(attributes: AttributeModel, mouth_code: Tensor, eye_code: Tensor) -> Tensor:
+    """The code (mouth_dim,) of this person's closed mouth: the mean over the tenth of frames with the least opening."""
+    opening = mouth_opening(attributes.decode(mouth_code, eye_code)[0])
+    closed = opening.argsort()[: max(1, len(opening) // 10)]
+    return mouth_code[closed].mean(dim=0)
+
+
+@torch.enable_grad()
+def train_sync(
+    pairs: Sequence[Pair],
+    rest: Tensor,
+    config: SyncConfig | None = None,
+    training: SyncTraining | None = None,
+    init: AudioEncoder | None = None,
+    seed: int = 0,
+    on_progress: Callable[[float, dict[str, float]], None] = lambda fraction, scalars: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> AudioEncoder:
+    """Train E_a so that its codes follow the mouth codes of the training frames.
+
+    Args:
+        pairs: sound and mouth codes; frame k of a pair is at sample 640 k. Hand over training frames alone.
+        rest: (code_dim,) the code of the closed mouth, which silence shall give.
+        config: what the encoder hears; that of ``init`` where ``init`` is given.
+        training: schedule.
+        init: an encoder to start from.
+        seed: of weights, dropout, augmentation and batches.
+        on_progress: called every 25 steps with the fraction done and ``loss``, ``regression``, ``contrastive``.
+        should_stop: asked every step; True ends training early.
+
+    Returns:
+        The encoder in evaluation mode.
+
+    Raises:
+        ClipError: less than two seconds of sound with codes.
+    """
+    training = training or SyncTraining()
+    config = init.config if init is not None else config or SyncConfig()
+    n_frames = sum(len(codes) for _, codes in pairs)
+    if n_frames < 50:
+        raise ClipError(f"{n_frames} frames with sound to learn lip movement from, expected 50 or more")
+    random = np.random.default_rng(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = AudioEncoder(config, training.dropout)
+        if init is not None:
+            encoder.load_state_dict(init.state_dict())
+        corpus = _Corpus(pairs, rest, config, training, random)
+        _set_statistics(encoder, corpus, keep_features=init is not None)
+        return _optimise(encoder, corpus, training, random, on_progress, should_stop).eval().requires_grad_(False)
+
+
+class _Corpus:
+    """All variants of the sound as one row of features, and their codes, cut into segments."""
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        rest: Tensor,
+        config: SyncConfig,
+        training: SyncTraining,
+        random: np.random.Generator,
+    ) -> None:
+        self.config, self.n_frames = config, training.segment_frames
+        self.n_rows = FEATURES_PER_FRAME * (self.n_frames - 1) + config.n_window
+        features, codes, starts = [], [], []
+        n_rows = n_codes = 0
+        for variant in range(training.n_variants):
+            for samples, mouth_code in pairs:
+                if variant:
+                    samples, mouth_code = _change_speed(samples, mouth_code, training.speed_range, random)
+                    samples, mouth_code = _insert_silence(samples, mouth_code, rest, random)
+                sound = samples[: len(mouth_code) * FRAME_SAMPLES]
+                rows = torch.from_numpy(window_features(sound, len(mouth_code), config))
+                last = len(mouth_code) - self.n_frames
+                starts += [(n_rows + FEATURES_PER_FRAME * k, n_codes + k) for k in range(max(0, last + 1))]
+                features.append(rows)
+                codes.append(mouth_code)
+                n_rows += len(rows)
+                n_codes += len(mouth_code)
+        self.features, self.codes = torch.cat(features), torch.cat(codes)
+        self.starts = np.array(starts).reshape(-1, 2)
+        if len(starts) == 0:
+            raise ClipError(f"no stretch of sound with mouth codes is as long as {self.n_frames} frames")
+
+    def batch(self, size: int, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Features (B, rows, D) in dB and codes (B, frames, code_dim) of random segments."""
+        chosen = torch.from_numpy(self.starts[random.integers(len(self.starts), size=size)])
+        rows = chosen[:, :1] + torch.arange(self.n_rows)
+        frames = chosen[:, 1:] + torch.arange(self.n_frames)
+        return self.features[rows], self.codes[frames]
+
+
+def _set_statistics(encoder: AudioEncoder, corpus: _Corpus, keep_features: bool) -> None:
+    """Take over mean and spread of the sound; the output starts at the mean code."""
+    if not keep_features:
+        encoder.feature_mean.copy_(corpus.features.mean(dim=0))
+        encoder.feature_std.copy_(corpus.features.std(dim=0).clamp(min=1.0))
+        encoder.code_mean.copy_(corpus.codes.mean(dim=0))
+        nn.init.normal_(encoder.head.weight, std=0.02)
+
+
+def _optimise(
+    encoder: AudioEncoder,
+    corpus: _Corpus,
+    training: SyncTraining,
+    random: np.random.Generator,
+    on_progress: Callable[[float, dict[str, float]], None],
+    should_stop: Callable[[], bool],
+) -> AudioEncoder:
+    similarity = nn.Parameter(torch.tensor([5.0, -1.0]))
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": encoder.parameters(), "weight_decay": training.weight_decay},
+            {"params": [similarity], "weight_decay": 0.0},
+        ],
+        lr=training.learning_rate,
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, training.learning_rate, training.steps, pct_start=0.1)
+    average = torch.optim.swa_utils.AveragedModel(
+        encoder, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(training.average_decay)
+    )
+    spread = corpus.codes.var(dim=0).sum()
+    encoder.train()
+    for step in range(training.steps):
+        if should_stop():
+            break
+        features, target = corpus.batch(training.batch, random)
+        code = encoder.from_normalised(_augment(encoder, features, training))
+        regression = _distance(code, target) / spread
+        velocity = _distance(code.diff(dim=1), target.diff(dim=1)) / spread
+        contrastive = _contrastive(code - encoder.code_mean, target - encoder.code_mean, similarity, training, random)
+        loss = regression + training.velocity_weight * velocity + training.contrastive_weight * contrastive
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        average.update_parameters(encoder)
+        if step % 25 == 24 or step == training.steps - 1:
+            scalars = {"loss": loss, "regression": regression, "contrastive": contrastive}
+            on_progress((step + 1) / training.steps, {name: float(value.detach()) for name, value in scalars.items()})
+    result = AudioEncoder(encoder.config)
+    result.load_state_dict(average.module.state_dict())
+    return result
+
+
+def _distance(code: Tensor, target: Tensor) -> Tensor:
+    return ((code - target) ** 2).sum(dim=-1).mean()
+
+
+def _contrastive(
+    code: Tensor, target: Tensor, similarity: Tensor, training: SyncTraining, random: np.random.Generator
+) -> Tensor:
+    """Eq. 3: binary cross-entropy on the cosine similarity of a few frames of sound and of lips.
+
+    Positive pairs are aligned; negative ones are shifted by 3 frames or more within the segment, or come from another
+    segment of the batch. A negative pair whose lips move like the positive's (two silences) says nothing: left out.
+    """
+    sound, lips = (_windows(x, training.contrastive_frames) for x in (code, target))
+    n = lips.shape[1]
+    shifted = lips.roll(int(random.integers(3, max(4, n - 3))), dims=1)
+    foreign = lips.roll(int(random.integers(1, max(2, len(lips)))), dims=0)
+    gain = F.softplus(similarity[0])
+    positive = gain * F.cosine_similarity(sound, lips, dim=-1) + similarity[1]
+    loss = F.binary_cross_entropy_with_logits(positive, torch.ones_like(positive))
+    for other in (shifted, foreign):
+        negative = gain * F.cosine_similarity(sound, other, dim=-1) + similarity[1]
+        differs = (F.cosine_similarity(lips, other, dim=-1) < 0.7).float()
+        each = F.binary_cross_entropy_with_logits(negative, torch.zeros_like(negative), reduction="none")
+        loss = loss + 0.5 * (each * differs).sum() / differs.sum().clamp(min=1.0)
+    return loss
+
+
+def _windows(codes: Tensor, n: int) -> Tensor:
+    """(B, T, C) → (B, T - n + 1, n C), consecutive frames side by side."""
+    return codes.unfold(1, n, 1).flatten(2)
+
+
+def _augment(encoder: AudioEncoder, features: Tensor, training: SyncTraining) -> Tensor:
+    """Normalised features of another loudness, colour and noise, partly blanked."""
+    n_batch, n_rows, n_coefficients = features.shape
+    gain_db = training.gain_db * (2 * torch.rand(n_batch, 1) - 1)
+    features = features.clone()
+    features[:, :, 0] += gain_db * encoder.config.mfcc.n_mels**0.5
+    x = encoder.normalise(features)
+    x = x + training.colour * torch.randn(n_batch, 1, n_coefficients)
+    x = x + training.noise * torch.rand(n_batch, 1, 1) * torch.randn_like(x)
+    masked = torch.rand(n_batch) < training.mask_probability
+    rows, bands = torch.arange(n_rows), torch.arange(n_coefficients)
+    for positions, longest, view in ((rows, 8, (n_batch, -1, 1)), (bands, 6, (n_batch, 1, -1))):
+        start = torch.rand(n_batch, 1) * len(positions)
+        length = torch.rand(n_batch, 1) * longest * masked[:, None]
+        x = x * ~((positions >= start) & (positions < start + length)).view(view)
+    return x
+
+
+def _change_speed(
+    samples: NDArray[np.float32], codes: Tensor, speed_range: float, random: np.random.Generator
+) -> tuple[NDArray[np.float32], Tensor]:
+    """Play sound and lips faster or slower by linear interpolation; the pitch changes with it."""
+    speed = float(np.exp(random.uniform(-speed_range, speed_range)))
+    times = np.arange(int(len(samples) / speed)) * speed
+    changed = np.interp(times, np.arange(len(samples)), samples).astype(np.float32)
+    frames = np.arange(int(len(codes) / speed)) * speed
+    low = np.minimum(frames.astype(int), len(codes) - 1)
+    high = np.minimum(low + 1, len(codes) - 1)
+    weight = torch.from_numpy((frames - low).astype(np.float32))[:, None]
+    return changed, codes[low] * (1 - weight) + codes[high] * weight
+
+
+def _insert_silence(
+    samples: NDArray[np.float32], codes: Tensor, rest: Tensor, random: np.random.Generator
+) -> tuple[NDArray[np.float32], Tensor]:
+    """Insert pauses, about one in four seconds, in which the mouth closes within three frames and rests."""
+    samples = samples[: len(codes) * FRAME_SAMPLES]
+    samples = np.pad(samples, (0, len(codes) * FRAME_SAMPLES - len(samples)))
+    cuts = np.sort(random.choice(len(codes), size=max(1, len(codes) // 100), replace=False))
+    sound, lips = [], []
+    for part_samples, part_codes in zip(
+        np.split(samples, cuts * FRAME_SAMPLES), torch.tensor_split(codes, torch.from_numpy(cuts)), strict=True
+    ):
+        n = int(random.integers(10, 35))
+        level = 10.0 ** random.uniform(-5.0, -2.7) * (random.random() < 0.7)
+        sound += [part_samples, (level * random.standard_normal(n * FRAME_SAMPLES)).astype(np.float32)]
+        before = part_codes[-1] if len(part_codes) else rest
+        ramp = torch.linspace(1.0, 0.0, 4)[1:, None]
+        lips += [part_codes, ramp * before + (1 - ramp) * rest, rest.expand(n - 3, -1)]
+    return np.concatenate(sound), torch.cat(lips)
