@@ -149,6 +149,10 @@ def _matrix(path: Path, index: int, frame: Any) -> np.ndarray:
     if matrix.shape != (4, 4):
         raise ClipError(f"{path}: frame {index} has a transform_matrix of shape {matrix.shape}, expected (4, 4)")
     rotation = matrix[:3, :3]
-    if not np.isfinite(matrix).all() or np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-3 or np.linalg.det(rotation) < 0:
+    if (
+        not np.isfinite(matrix).all()
+        or np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-3
+        or np.linalg.det(rotation) < 0
+    ):
         raise ClipError(f"{path}: frame {index} has a transform_matrix that is not a rotation and a translation")
     return matrix

@@ -17,7 +17,7 @@ from dfanerf_rt.face.rotation import rotation_matrix
 TILE_PX = 320
 COLUMNS = 4
 _CURVES = (
-    (tuple(range(0, 17)), False, (255, 210, 60)),
+    (tuple(range(17)), False, (255, 210, 60)),
     (tuple(range(17, 22)), False, (255, 210, 60)),
     (tuple(range(22, 27)), False, (255, 210, 60)),
     (tuple(range(27, 31)), False, (255, 210, 60)),

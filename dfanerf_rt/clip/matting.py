@@ -29,7 +29,9 @@ class MattingConfig:
     """The filtered matte is stretched so that these become 0 and 1."""
 
 
-def mattes(frames: Iterable[np.ndarray], config: MattingConfig | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def mattes(
+    frames: Iterable[np.ndarray], config: MattingConfig | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Pair each frame with its matte; holds three frames at a time.
 
     Args:
@@ -80,7 +82,9 @@ def _finish(
     import cv2
 
     side = config.neighbour_weight
-    smooth = (1 - 2 * side) * raw + side * (raw if before is None else before) + side * (raw if after is None else after)
+    smooth = (
+        (1 - 2 * side) * raw + side * (raw if before is None else before) + side * (raw if after is None else after)
+    )
     guide = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255.0
     radius = max(2, round(config.radius * min(frame.shape[:2])))
     alpha = (guided_filter(guide, smooth, radius, config.epsilon) - config.low) / (config.high - config.low)

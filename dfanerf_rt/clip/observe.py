@@ -97,11 +97,13 @@ def check_observed(observed: Observed) -> None:
     gone = _longest_run(~(tracked & _inside(observed)))
     if gone is not None and gone[1] - gone[0] > MAX_GAP_S * fps:
         raise ClipError(
-            f"{path}: the face leaves the picture or cannot be found from {gone[0] / fps:.1f} s to {gone[1] / fps:.1f} s; "
-            "cut that part off"
+            f"{path}: the face leaves the picture or cannot be found "
+            f"from {gone[0] / fps:.1f} s to {gone[1] / fps:.1f} s; cut that part off"
         )
     if tracked.mean() < 0.9:
-        raise ClipError(f"{path}: the face is found in only {100 * tracked.mean():.0f} % of the frames; 90 % are expected")
+        raise ClipError(
+            f"{path}: the face is found in only {100 * tracked.mean():.0f} % of the frames; 90 % are expected"
+        )
 
 
 def find_cut(observed: Observed) -> int | None:

@@ -151,7 +151,13 @@ def _fit(
 
 
 def _cut_out(
-    video: Path, n_frames: int, crop: Crop, config: PrepareConfig, writer: ClipWriter, sheet: SheetBuilder, progress: Progress
+    video: Path,
+    n_frames: int,
+    crop: Crop,
+    config: PrepareConfig,
+    writer: ClipWriter,
+    sheet: SheetBuilder,
+    progress: Progress,
 ) -> float:
     """Write frames, mattes and background; returns the share of the background that was seen."""
     builder = BackgroundBuilder(n_frames)

@@ -189,9 +189,9 @@ def _resampled(info: VideoInfo) -> Iterator[np.ndarray]:
                     index += 1
             held = (time_s, frame)
         if held is not None:
-            end_s = held[0] + min(spacing_s, 1.0) - 1e-6
+            n_frames = round((held[0] + min(spacing_s, 1.0) - start_s) * info.fps)
             picture = _same_size(info, _picture(held[1], stream))
-            while start_s + index / info.fps < end_s:
+            while index < n_frames:
                 yield picture
                 index += 1
 

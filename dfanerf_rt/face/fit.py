@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -81,7 +82,7 @@ class FitResult:
     focal_px: float
     view: View
     error_px: Tensor
-    """(T, M) distance of the model's landmarks from those seen, pixels at a width of 512; NaN where no face was found."""
+    """(T, M) distance of the model's landmarks from those seen, pixels at a width of 512; NaN without a face."""
 
     @property
     def median_error_px(self) -> float:
@@ -146,7 +147,8 @@ class _Fitter:
         self.closure = eye_closure(self.landmarks, trusted)
         self.focal_guess = 0.5 * short_side_px / math.tan(math.radians(config.fov_deg) / 2)
         self.log_focal_range = [
-            math.log(0.5 * short_side_px / math.tan(math.radians(degrees) / 2)) for degrees in config.fov_range_deg[::-1]
+            math.log(0.5 * short_side_px / math.tan(math.radians(degrees) / 2))
+            for degrees in config.fov_range_deg[::-1]
         ]
         self.cost = (config.sparsity * expression_cost()).double()
         self.pose_weight = torch.tensor(
@@ -205,9 +207,7 @@ class _Fitter:
                     self.points, now, seen, self.view, config.scale_px, config.data_strength, config.offset_std_m
                 )
         shape = self.points.mean + now.offset + torch.einsum("k,kmi->mi", now.identity, self.points.id_basis)
-        pose = pose_by_points(
-            self.points, shape, self.seen.points, self.trusted, float(now.log_focal.exp()), self.view
-        )
+        pose = pose_by_points(self.points, shape, self.seen.points, self.trusted, float(now.log_focal.exp()), self.view)
         expression = _spread(chosen, now.expression, len(pose))
         expression[:, BLINKS] = self.closure
         return Unknowns(now.identity, now.offset, now.log_focal, pose, expression)
@@ -218,7 +218,7 @@ class _Fitter:
         pose, expression = start.pose.clone(), start.expression.clone()
         n_chunks = max(1, math.ceil((n_frames - config.chunk_overlap_frames) / config.chunk_frames))
         bounds = [round(n_frames * i / n_chunks) for i in range(n_chunks + 1)]
-        for chunk, (first, last) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+        for chunk, (first, last) in enumerate(pairwise(bounds)):
             low, high = max(0, first - config.chunk_overlap_frames), min(n_frames, last + config.chunk_overlap_frames)
             part = slice(low, high)
             fitted = self._fit_chunk(
@@ -255,7 +255,7 @@ class _Fitter:
                     break
             else:
                 return now
-            settled = cost - tried_cost < 1e-4 * cost
+            settled = cost - tried_cost < 3e-4 * cost
             now, cost = tried, tried_cost
             if settled:
                 break

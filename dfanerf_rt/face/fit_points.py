@@ -1,4 +1,4 @@
-"""What the fit needs of a face model: bases at MediaPipe's landmarks, how far to trust each, and which belong together."""
+"""What the fit needs of a face model: bases at MediaPipe's landmarks, and how far to trust each."""
 
 from __future__ import annotations
 
@@ -32,7 +32,15 @@ LID_PAIRS = (
 )
 """Upper and lower points that meet when the mouth or the eye is closed: (upper, lower)."""
 
-_WEIGHTS = ((OVAL, 0.3), (BROWS, 1.5), (STATIC, 2.0), (LIPS_OUTER, 2.5), (LIPS_INNER, 4.0), (EYE_LEFT, 3.0), (EYE_RIGHT, 3.0))
+_WEIGHTS = (
+    (OVAL, 0.3),
+    (BROWS, 1.5),
+    (STATIC, 2.0),
+    (LIPS_OUTER, 2.5),
+    (LIPS_INNER, 4.0),
+    (EYE_LEFT, 3.0),
+    (EYE_RIGHT, 3.0),
+)
 _LIP_PAIR_WEIGHT, _LID_PAIR_WEIGHT = 8.0, 8.0
 _SPREAD_M = 2e-3
 """Landmarks that wander this far from their place on the model count half."""
@@ -70,7 +78,9 @@ class FitPoints:
         """
         index = model.mediapipe_index.to(torch.int64)
         if len(index) < 40:
-            raise FaceModelError(f"the face model knows {len(index)} of MediaPipe's landmarks; at least 40 are expected")
+            raise FaceModelError(
+                f"the face model knows {len(index)} of MediaPipe's landmarks; at least 40 are expected"
+            )
         if tuple(model.expression_names) != ARKIT_NAMES:
             raise FaceModelError(
                 f"face model '{model.name}' has {model.n_expressions} expressions of its own; tracking needs ARKit's 52"
@@ -86,7 +96,9 @@ class FitPoints:
         weight = weight / (1.0 + (model.mediapipe_spread.float() / _SPREAD_M) ** 2)
         static = torch.tensor([int(number) in STATIC for number in index])
         if int(static.sum()) < 6:
-            raise FaceModelError("the face model knows too few landmarks of nose and eye corners to find the head's pose")
+            raise FaceModelError(
+                "the face model knows too few landmarks of nose and eye corners to find the head's pose"
+            )
         known = [
             (row_of[a], row_of[b], value, lips)
             for pairs, value, lips in ((LIP_PAIRS, _LIP_PAIR_WEIGHT, True), (LID_PAIRS, _LID_PAIR_WEIGHT, False))
@@ -122,7 +134,16 @@ def expression_change_std() -> Tensor:
 def expression_cost() -> Tensor:
     """(52,) price of each expression: high where landmarks see it badly, so that it stays at rest without need."""
     cost = torch.ones(len(ARKIT_NAMES))
-    hard_to_see = ("tongueOut", "cheekPuff", "mouthShrug", "mouthRoll", "mouthDimple", "mouthPress", "cheekSquint", "jawForward")
+    hard_to_see = (
+        "tongueOut",
+        "cheekPuff",
+        "mouthShrug",
+        "mouthRoll",
+        "mouthDimple",
+        "mouthPress",
+        "cheekSquint",
+        "jawForward",
+    )
     for name, row in ARKIT_INDEX.items():
         if name.startswith(hard_to_see):
             cost[row] = 3.0

@@ -11,7 +11,9 @@ from dfanerf_rt.face.fit_points import FitPoints
 from dfanerf_rt.face.landmarks import eye_aspect_ratio
 
 
-def pose_by_points(points: FitPoints, shape: Tensor, seen: Tensor, trusted: Tensor, focal_px: float, view: View) -> Tensor:
+def pose_by_points(
+    points: FitPoints, shape: Tensor, seen: Tensor, trusted: Tensor, focal_px: float, view: View
+) -> Tensor:
     """Poses (T, 6) of a rigid head from the landmarks over bone; frames without a face take those around them.
 
     Args:

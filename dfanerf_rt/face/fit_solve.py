@@ -38,7 +38,9 @@ def smoothness(values: Tensor, weight: Tensor, order: int) -> tuple[Tensor, Tens
     return 0.5 * (scaled * difference).sum(), gradient
 
 
-def solve_in_time(hessian: Tensor, gradient: Tensor, free: Tensor, pose_weight: Tensor, expression_weight: Tensor) -> Tensor:
+def solve_in_time(
+    hessian: Tensor, gradient: Tensor, free: Tensor, pose_weight: Tensor, expression_weight: Tensor
+) -> Tensor:
     """The Newton step (T, n) of all frames together: a banded Cholesky solve.
 
     Args:
@@ -49,6 +51,7 @@ def solve_in_time(hessian: Tensor, gradient: Tensor, free: Tensor, pose_weight: 
         expression_weight: (n - 6,) weight of squared first differences.
     """
     from scipy.linalg import LinAlgError, solveh_banded
+    from threadpoolctl import threadpool_limits
 
     n_frames, n = gradient.shape
     block = hessian.numpy()
@@ -71,7 +74,9 @@ def solve_in_time(hessian: Tensor, gradient: Tensor, free: Tensor, pose_weight: 
     band[upper] += 1.0 - mask
     right = -(gradient.numpy() * mask)
     try:
-        step = solveh_banded(band.reshape(upper + 1, n_frames * n), right.reshape(-1), overwrite_ab=True, check_finite=False)
+        # the blocks are small: threads would spend eight times longer waiting for each other
+        with threadpool_limits(1):
+            step = solveh_banded(band.reshape(upper + 1, -1), right.reshape(-1), overwrite_ab=True, check_finite=False)
     except LinAlgError as fault:
         raise ClipError("the face could not be fitted: the landmarks found do not determine a head") from fault
     return torch.from_numpy(step.reshape(n_frames, n))

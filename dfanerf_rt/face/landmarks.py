@@ -49,7 +49,9 @@ def import_mediapipe() -> Any:
         with quiet_native_log():
             import mediapipe
     except ImportError as fault:
-        raise ClipError("tracking needs mediapipe: install the extra 'track' (pip install 'dfanerf-rt[track]')") from fault
+        raise ClipError(
+            "tracking needs mediapipe: install the extra 'track' (pip install 'dfanerf-rt[track]')"
+        ) from fault
     if not hasattr(mediapipe, "solutions"):
         raise ClipError(f"mediapipe {mediapipe.__version__} ships no models; tracking needs mediapipe==0.10.21")
     return mediapipe
@@ -100,7 +102,9 @@ class LandmarkTracker:
         """
         height, width = frame.shape[:2]
         found = self._mesh.process(np.ascontiguousarray(frame)).multi_face_landmarks or []
-        faces = [np.array([(p.x * width, p.y * height, p.z * width) for p in face.landmark], np.float32) for face in found]
+        faces = [
+            np.array([(p.x * width, p.y * height, p.z * width) for p in face.landmark], np.float32) for face in found
+        ]
         kept: list[np.ndarray] = []
         for face in sorted(faces, key=face_width, reverse=True):
             centre = face[:, :2].mean(0)
