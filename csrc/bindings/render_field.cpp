@@ -1,0 +1,147 @@
+// The CPU renderer as the class _C.FieldRenderer.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <array>
+#include <string>
+#include <tuple>
+
+#include "bindings/dlpack.h"
+#include "bindings/registry.h"
+#include "dfanerf/checks.h"
+#include "dfanerf/render_field.h"
+
+namespace py = pybind11;
+
+namespace dfanerf {
+namespace {
+
+using LevelTuple = std::tuple<float, uint32_t, uint32_t, uint32_t, bool>;  // HashGridLevel of ops/hash_encode.py
+
+Precision parse_precision(const std::string& text) {
+  if (text == "float32") return Precision::float32;
+  if (text == "bfloat16") return Precision::bfloat16;
+  throw ShapeError("precision is '" + text + "', expected float32 or bfloat16");
+}
+
+std::unique_ptr<FieldRenderer> make_renderer(const std::vector<LevelTuple>& levels, int hidden, const Tensor& occupancy,
+                                             const Tensor& aabb, const std::string& precision, int n_threads) {
+  std::vector<HashLevel> grid;
+  for (const auto& [scale, resolution, n_entries, offset, hashed] : levels)
+    grid.push_back(HashLevel{scale, resolution, n_entries, offset, hashed});
+  const int64_t cells = occupancy.ndim == 3 ? occupancy.shape[0] : 0;
+  const auto* occupied = checked<uint8_t>(occupancy, "occupancy", {cells, cells, cells});
+  const auto* box = checked<float>(aabb, "aabb", {2, 3});
+  const Precision chosen = parse_precision(precision);
+  py::gil_scoped_release release;
+  return std::make_unique<FieldRenderer>(std::move(grid), hidden, occupied, static_cast<int>(cells), box, chosen,
+                                         n_threads);
+}
+
+void load_table(FieldRenderer& self, const Tensor& table) {
+  const auto* values = checked<float>(table, "table", {self.n_entries(), 2});
+  py::gil_scoped_release release;
+  self.load_table(values);
+}
+
+void load_blend(FieldRenderer& self, const Tensor& base, const Tensor& tables) {
+  const auto* first = checked<float>(base, "base", {self.n_entries(), 2});
+  const auto* others = checked<float>(tables, "tables", {kAny, self.n_entries(), 2});
+  const int n_blend = static_cast<int>(tables.shape[0]);
+  py::gil_scoped_release release;
+  self.load_blend(first, others, n_blend);
+}
+
+void fold_table(FieldRenderer& self, const Tensor& weights) {
+  const auto* mix = checked<float>(weights, "weights", {self.n_blend()});
+  py::gil_scoped_release release;
+  self.fold_table(mix);
+}
+
+void load_network(FieldRenderer& self, const Tensor& w1, const Tensor& w2, const Tensor& w3, const Tensor& b1,
+                  const Tensor& b2, const Tensor& b3) {
+  const int64_t hidden = self.hidden();
+  const float* weights[3] = {checked<float>(w1, "weights[0]", {hidden, self.n_inputs()}),
+                             checked<float>(w2, "weights[1]", {hidden, hidden}),
+                             checked<float>(w3, "weights[2]", {4, hidden})};
+  const float* biases[3] = {checked<float>(b1, "biases[0]", {hidden}), checked<float>(b2, "biases[1]", {hidden}),
+                            checked<float>(b3, "biases[2]", {4})};
+  self.load_network(weights, biases);
+}
+
+void load_first_bias(FieldRenderer& self, const Tensor& bias) {
+  self.load_first_bias(checked<float>(bias, "biases[0]", {self.hidden()}));
+}
+
+// Rows of a (H, W, 3) picture may be apart; pixels within a row may not.
+int64_t picture_row(const TensorView& view, const char* what, int height, int width) {
+  const std::string who = std::string(what) + ": ";
+  if (view.dtype != DType::u8 && view.dtype != DType::f32)
+    throw ShapeError(who + "dtype " + name(view.dtype) + ", expected uint8 or float32");
+  if (view.device != DeviceType::cpu) throw ShapeError(who + "lies on " + name(view.device) + ", expected cpu");
+  if (view.ndim != 3 || view.shape[0] != height || view.shape[1] != width || view.shape[2] != 3)
+    throw ShapeError(who + "shape " + shape_text(view) + ", expected (" + std::to_string(height) + ", " +
+                     std::to_string(width) + ", 3)");
+  if (view.strides[2] != 1 || (width > 1 && view.strides[1] != 3))
+    throw ShapeError(who + "pixels of a row are not contiguous; call .contiguous() first");
+  return view.strides[0];
+}
+
+void copy_floats(const Tensor& source, const char* what, std::initializer_list<int64_t> shape, float* target) {
+  const auto* values = checked<float>(source, what, shape);
+  std::copy(values, values + source.numel(), target);
+}
+
+std::tuple<uint64_t, uint64_t> render(FieldRenderer& self, const Tensor& head_to_camera, const Tensor& torso_to_camera,
+                                      const Tensor& neck, const std::array<float, 3>& range,
+                                      const std::array<float, 3>& intrinsics, const Tensor& background,
+                                      const OutTensor& image, const OutTensor& alpha, const OutTensor& depth) {
+  FrameView view{};
+  copy_floats(head_to_camera, "head_to_camera", {3, 4}, view.head_to_camera);
+  copy_floats(torso_to_camera, "torso_to_camera", {3, 4}, view.torso_to_camera);
+  copy_floats(neck, "neck", {4}, view.neck);
+  view.near_m = range[0];
+  view.far_m = range[1];
+  view.step_m = range[2];
+  view.focal_px = intrinsics[0];
+  view.cx = intrinsics[1];
+  view.cy = intrinsics[2];
+  if (image.ndim != 3) throw ShapeError("image: shape " + shape_text(image) + ", expected (H, W, 3)");
+  view.height = static_cast<int>(image.shape[0]);
+  view.width = static_cast<int>(image.shape[1]);
+  FrameBuffers buffers;
+  buffers.background = background.data;
+  buffers.background_bytes = background.dtype == DType::u8;
+  buffers.background_row = picture_row(background, "background", view.height, view.width);
+  buffers.image = image.data;
+  buffers.image_bytes = image.dtype == DType::u8;
+  buffers.image_row = picture_row(image, "image", view.height, view.width);
+  buffers.alpha = checked<float>(alpha, "alpha", {view.height, view.width});
+  buffers.depth = checked<float>(depth, "depth", {view.height, view.width});
+  RenderedCounts counts;
+  {
+    py::gil_scoped_release release;
+    counts = self.render(view, buffers);
+  }
+  return {counts.samples, counts.lookups};
+}
+
+const Registration registration{[](py::module_& m) {
+  py::class_<FieldRenderer>(m, "FieldRenderer",
+                            "Renders frames of one folded field on the CPU; not for two threads at a time.")
+      .def(py::init(&make_renderer), py::arg("levels"), py::arg("hidden"), py::arg("occupancy"), py::arg("aabb"),
+           py::arg("precision"), py::arg("n_threads"))
+      .def("load_table", &load_table, py::arg("table"))
+      .def("load_blend", &load_blend, py::arg("base"), py::arg("tables"))
+      .def("fold_table", &fold_table, py::arg("weights"))
+      .def("load_network", &load_network, py::arg("w1"), py::arg("w2"), py::arg("w3"), py::arg("b1"), py::arg("b2"),
+           py::arg("b3"))
+      .def("load_first_bias", &load_first_bias, py::arg("bias"))
+      .def("render", &render, py::arg("head_to_camera"), py::arg("torso_to_camera"), py::arg("neck"),
+           py::arg("near_far_step_m"), py::arg("focal_cx_cy"), py::arg("background"), py::arg("image"),
+           py::arg("alpha"), py::arg("depth"),
+           "Renders into image, alpha and depth; returns how many samples and occupancy lookups it took.");
+}};
+
+}  // namespace
+}  // namespace dfanerf
