@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,7 @@ class MicrophoneSource:
         return (self._ring.dropped_samples + self._lost_before_callback) * SAMPLE_RATE_HZ // self.rate_hz
 
     def start(self) -> None:
-        """Open the device and set the sample clock to zero."""
+        """Open the device and wait for its first sound, which is sample 0; sleeping devices take a second or two."""
         import pyaudio
 
         self._ring = SampleRing(max(int(self._buffer_s * self.rate_hz), 1))
@@ -103,6 +104,9 @@ class MicrophoneSource:
             raise AudioError(
                 f"microphone '{self.device.name}' does not open ({fault}); choose another with --device"
             ) from fault
+        if not self._ring.wait(SILENT_DEVICE_S):
+            self.stop()
+            raise AudioError(self._silent())
 
     def read(self) -> AudioChunk | None:
         """The next chunk on the 16 kHz sample clock, or None after :meth:`stop`."""
@@ -113,10 +117,7 @@ class MicrophoneSource:
             if raw is None:
                 if self._ring.closed:
                     return None
-                raise AudioError(
-                    f"microphone '{self.device.name}' handed over no sound for {SILENT_DEVICE_S:.0f} s; "
-                    "is it unplugged or in use?"
-                )
+                raise AudioError(self._silent())
             gap = raw.start - self._ring_clock
             self._ring_clock = raw.end
             if gap:
@@ -131,6 +132,10 @@ class MicrophoneSource:
             stream.close()
         self._ring.close()
         self._stack.close()
+
+    def _silent(self) -> str:
+        name = self.device.name
+        return f"microphone '{name}' handed over no sound for {SILENT_DEVICE_S:.0f} s; is it unplugged or in use?"
 
     def _emit(self, samples: np.ndarray, captured_s: float) -> None:
         if self._resampler is not None:
@@ -148,7 +153,8 @@ class MicrophoneSource:
         samples = np.frombuffer(data, np.int16).astype(np.float32) / 32768.0
         if self.channels > 1:
             samples = samples.reshape(-1, self.channels).mean(axis=1)
-        self._ring.write(samples, time.monotonic() - _device_delay_s(times, n_frames / self.rate_hz))
+        # The times that drivers give are no help: PulseAudio's say 247 ms, then 0, while samples come steadily.
+        self._ring.write(samples, time.monotonic())
         return None, pyaudio.paContinue
 
     def _format(self) -> tuple[int, int]:
@@ -161,7 +167,10 @@ class MicrophoneSource:
                 try:
                     with _quiet_stderr():
                         self._audio.is_format_supported(
-                            rate_hz, input_device=self.device.index, input_channels=channels, input_format=pyaudio.paInt16
+                            rate_hz,
+                            input_device=self.device.index,
+                            input_channels=channels,
+                            input_format=pyaudio.paInt16,
                         )
                 except ValueError:
                     tried.append(f"{rate_hz} Hz x {channels}")
@@ -170,14 +179,6 @@ class MicrophoneSource:
         raise AudioError(
             f"microphone '{self.device.name}' takes none of {', '.join(tried)}; choose another with --device"
         )
-
-
-def _device_delay_s(times: Mapping[str, float], chunk_s: float) -> float:
-    """How long before the callback the last sample was captured, as far as the driver says so."""
-    first_sample_s, now_s = times.get("input_buffer_adc_time", 0.0), times.get("current_time", 0.0)
-    delay_s = now_s - first_sample_s - chunk_s
-    # Some drivers leave one of the two at zero, or report times of another clock.
-    return delay_s if first_sample_s > 0.0 and 0.0 <= delay_s < 0.5 else 0.0
 
 
 def _choose(devices: list[AudioDevice], wanted: int | str | None) -> AudioDevice:
@@ -239,7 +240,7 @@ def _portaudio() -> Iterator[Any]:
 def _quiet_stderr() -> Iterator[None]:
     """ALSA and JACK print pages about devices that are not there; C code writes to the descriptor itself."""
     saved = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
+    with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
         yield

@@ -22,7 +22,7 @@ class AudioChunk:
     start: int
     """Index of the first sample since the source was started; the clock of everything live."""
     captured_s: float
-    """Monotonic time at which the last sample of the chunk was captured, seconds."""
+    """Monotonic time at which the last sample of the chunk was handed over by the device, seconds."""
 
     @property
     def end(self) -> int:
@@ -75,6 +75,11 @@ class SampleRing:
             chunk = self._chunks.popleft()
             self._held -= len(chunk.samples)
             return chunk
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait up to ``timeout_s`` until there is something to read, and say whether there is."""
+        with self._ready:
+            return self._ready.wait_for(lambda: bool(self._chunks), timeout_s)
 
     def close(self) -> None:
         """Say that nothing more will be written; what is held can still be read."""

@@ -63,15 +63,15 @@ class FileSource:
     """A sound file as a live source, in 10 ms chunks.
 
     Args:
-        path: any file that :func:`load_audio` reads.
+        sound: any file that :func:`load_audio` reads, or its result.
         realtime: hand each chunk over when a microphone would have captured it; otherwise at once.
 
     Raises:
         AudioError: from :func:`load_audio`.
     """
 
-    def __init__(self, path: Path | str, realtime: bool = True) -> None:
-        self.samples = load_audio(path)
+    def __init__(self, sound: Path | str | np.ndarray, realtime: bool = True) -> None:
+        self.samples = sound if isinstance(sound, np.ndarray) else load_audio(sound)
         self.realtime = realtime
         self.dropped_samples = 0
         self._next = 0

@@ -69,9 +69,7 @@ class Mp4Writer:
         except OSError as fault:
             raise DfanerfError(f"{self.path}: cannot be written ({fault.strerror or fault})") from fault
         try:
-            self._container = av.open(
-                str(self._temporary), "w", format="mp4", options={"movflags": "faststart"}
-            )
+            self._container = av.open(str(self._temporary), "w", format="mp4", options={"movflags": "faststart"})
             self._container.metadata["comment"] = SYNTHETIC_COMMENT
             rate = Fraction(fps).limit_denominator(1001)
             video: Any = self._container.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": preset})
@@ -101,9 +99,7 @@ class Mp4Writer:
         import av
 
         if image.shape != (self.height, self.width, 3) or image.dtype != np.uint8:
-            raise ShapeError(
-                f"picture is {image.shape} {image.dtype}, expected {(self.height, self.width, 3)} uint8"
-            )
+            raise ShapeError(f"picture is {image.shape} {image.dtype}, expected {(self.height, self.width, 3)} uint8")
         if index is not None and index < self.frames:
             return
         marked = np.pad(image, ((0, self.height % 2), (0, self.width % 2), (0, 0)), mode="edge")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,7 @@ class LiveConfig:
     realtime: bool = True
     """Drop late frames. Otherwise every frame is rendered, and the stages wait for each other."""
     late_after_ms: float = 80.0
-    """A frame whose newest sound is older than this when its rendering would begin is dropped."""
+    """A frame whose newest sound came longer ago than this when its rendering would begin is dropped."""
     waiting_frames: int = 2
     """Frames that may wait for the renderer."""
     waiting_media: int = 256
@@ -182,7 +182,7 @@ class LivePipeline:
             if chunk is None:
                 break
             if limit is not None and chunk.end > limit:
-                chunk = AudioChunk(chunk.samples[: limit - chunk.start], chunk.start, chunk.captured_s)
+                chunk = replace(chunk, samples=chunk.samples[: limit - chunk.start])
             self._heard = chunk.end
             if not self._media.put(chunk):
                 return
@@ -203,7 +203,7 @@ class LivePipeline:
             raise RuntimeError(f"the speech encoder gave {self._next_index} of {n_frames} frames")
 
     def _encode(self, chunk: AudioChunk, n_frames: int | None) -> bool:
-        """Request the frames that ``chunk`` completes, up to ``n_frames`` in all; False when nobody renders any more."""
+        """Request the frames that ``chunk`` completes, up to ``n_frames`` in all; False when nobody renders now."""
         for code in torch.as_tensor(self._encoder.push(chunk.samples)):
             if n_frames is not None and self._next_index >= n_frames:
                 break

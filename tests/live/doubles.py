@@ -7,11 +7,14 @@ import time
 import numpy as np
 import torch
 
+from dfanerf_rt.audio.ring import AudioChunk
+from dfanerf_rt.live.stages import Frame
+
 FRAME_SAMPLES = 640
 
 
 class LevelEncoder:
-    """Code k = the loudest sample of sound [k*640, (k+1)*640), in all 32 entries; no look-ahead but the frame itself."""
+    """Code k = the loudest sample of sound [k*640, (k+1)*640), in all entries; looks ahead only to the end of the frame."""
 
     def __init__(self, lookahead_frames: int = 0) -> None:
         self.held = np.zeros(0, np.float32)
@@ -63,13 +66,15 @@ class MemorySink:
         self.levels: list[int] = []
         self.delivered_s: list[float] = []
         self.sound: list[np.ndarray] = []
+        self.captured_s: list[float] = []
         self.ended = ""
 
-    def write_audio(self, chunk) -> None:  # type: ignore[no-untyped-def]
+    def write_audio(self, chunk: AudioChunk) -> None:
         assert chunk.start == sum(map(len, self.sound))
         self.sound.append(chunk.samples)
+        self.captured_s.append(chunk.captured_s)
 
-    def write_frame(self, frame) -> None:  # type: ignore[no-untyped-def]
+    def write_frame(self, frame: Frame) -> None:
         self.frames.append(frame.index)
         self.levels.append(int(frame.image[0, 0, 0]))
         self.delivered_s.append(time.monotonic())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from pathlib import Path
@@ -10,14 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from doubles import BarRenderer, CountingMotion, LevelEncoder, MemorySink  # noqa: E402
-
-from dfanerf_rt.audio.sources import FileSource  # noqa: E402
-from dfanerf_rt.clip.format import write_wav  # noqa: E402
-from dfanerf_rt.errors import AudioError, DfanerfError  # noqa: E402
-from dfanerf_rt.live.pipeline import LiveConfig, LivePipeline  # noqa: E402
+from dfanerf_rt.audio.sources import FileSource
+from dfanerf_rt.clip.format import write_wav
+from dfanerf_rt.errors import AudioError, DfanerfError
+from dfanerf_rt.live.pipeline import LiveConfig, LivePipeline
+from tests.live.doubles import BarRenderer, CountingMotion, LevelEncoder, MemorySink
 
 STATS_KEYS = [
     "t_s",
@@ -118,7 +114,7 @@ def test_duration_and_stop(tmp_path: Path) -> None:
     assert len(sink.frames) == -(-sum(map(len, sink.sound)) // 640) and sink.ended == "closed"
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     """A fault of ours."""
 
 
@@ -130,12 +126,12 @@ def test_a_fault_of_the_renderer_stops_all_and_is_raised(tmp_path: Path) -> None
 
     def render():  # type: ignore[no-untyped-def]
         if len(renderer.folded) == 6:
-            raise Broken("no picture")
+            raise BrokenError("no picture")
         return draw()
 
     renderer.render = render  # type: ignore[method-assign]
     began = time.monotonic()
-    with pytest.raises(Broken, match="no picture"):
+    with pytest.raises(BrokenError, match="no picture"):
         pipeline.run()
     assert time.monotonic() - began < 5.0
     assert sink.frames == [0, 1, 2, 3, 4] and sink.ended == "closed"

@@ -1,0 +1,186 @@
+"""``dfanerf-live [AVATAR] (--mic | --audio FILE)``: the avatar speaks what it hears, in real time."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+if TYPE_CHECKING:
+    from dfanerf_rt.live.pipeline import LivePipeline
+    from dfanerf_rt.live.stages import AudioSource
+    from dfanerf_rt.live.stats import LiveReport
+
+
+@dataclass(frozen=True)
+class LiveCommand:
+    """Let an avatar speak what a microphone or a sound file says, in real time. Ctrl-C finishes the file and ends."""
+
+    avatar: Annotated[str, tyro.conf.Positional] = "presenter"
+    """Avatar file, or 'presenter', the bundled one."""
+    mic: bool = False
+    """Listen to the microphone."""
+    audio: Path | None = None
+    """Listen to a sound or video file instead, at the pace at which it would be spoken."""
+    device: str | None = None
+    """Microphone, by number or by a part of its name; see --list-devices."""
+    list_devices: bool = False
+    """Print the microphones and end."""
+    out: Path | None = None
+    """Record picture and sound into this MP4."""
+    stats: Path | None = None
+    """Write one JSON object a second into this file."""
+    duration: float | None = None
+    """End after so many seconds of sound."""
+    motion: Literal["recorded", "still"] = "recorded"
+    """Head pose and blinks: replayed from the avatar's own clip, or held still."""
+    size: int | None = None
+    """Width of the picture in px; the avatar's own where it is not given."""
+    seed: int | None = None
+    """Where in the recorded motion to begin; at its beginning where it is not given."""
+    mark: bool = True
+    """Draw a small visible mark 'synthetic'. The file's metadata says it in any case."""
+    fast: bool = False
+    """With --audio: as fast as the machine can, no frame dropped."""
+
+
+def run(command: LiveCommand) -> int:
+    """Run until the sound ends."""
+    if command.list_devices:
+        return _print_devices()
+    _check(command)
+    source = _source(command)
+    try:
+        return _speak(command, source)
+    finally:
+        source.stop()
+
+
+def main() -> int:
+    """Entry point of ``dfanerf-live``."""
+    from dfanerf_rt.cli.main import guarded
+
+    return guarded("dfanerf-live", lambda: run(tyro.cli(LiveCommand, prog="dfanerf-live")))
+
+
+def _speak(command: LiveCommand, source: AudioSource) -> int:
+    from dfanerf_rt.live.chain import load_chain
+    from dfanerf_rt.live.pipeline import LiveConfig, LivePipeline
+    from dfanerf_rt.live.sinks.mp4 import Mp4Sink
+    from dfanerf_rt.live.stages import Sink
+
+    chain = load_chain(command.avatar, command.size, command.motion, command.seed)
+    width, height = chain.renderer.width, chain.renderer.height
+    sinks: list[Sink] = [] if command.out is None else [Mp4Sink(command.out, width, height, command.mark)]
+    config = LiveConfig(realtime=not command.fast)
+    pipeline = LivePipeline(source, chain.encoder, chain.motion, chain.renderer, sinks, config)
+    with _stop_on_signal(pipeline), _reporter(command) as on_stats:
+        report = pipeline.run(command.duration, on_stats)
+    _print_report(command, report)
+    return 0
+
+
+def _check(command: LiveCommand) -> None:
+    from dfanerf_rt.cli.render import check_out
+    from dfanerf_rt.errors import DfanerfError
+
+    if command.mic == (command.audio is not None):
+        raise DfanerfError("give exactly one of --mic and --audio FILE")
+    if command.fast and command.mic:
+        raise DfanerfError("--fast goes with --audio: nobody speaks faster than real time into a microphone")
+    if command.device is not None and not command.mic:
+        raise DfanerfError("--device goes with --mic")
+    if command.duration is not None and not command.duration > 0:
+        raise DfanerfError(f"--duration is {command.duration}, expected a positive number of seconds")
+    if command.out is not None:
+        check_out(command.out)
+
+
+def _source(command: LiveCommand) -> AudioSource:
+    from dfanerf_rt.audio.sources import FileSource, MicrophoneSource
+
+    if command.audio is not None:
+        return FileSource(command.audio, realtime=not command.fast)
+    return MicrophoneSource(command.device)
+
+
+def _print_devices() -> int:
+    from dfanerf_rt.audio.sources import list_devices
+
+    devices = list_devices()
+    if not devices:
+        print("no microphone found")
+    for device in devices:
+        default = "  (default)" if device.is_default else ""
+        print(f"{device.index:3}  {device.name}  {device.rate_hz} Hz, {device.channels} channels{default}")
+    return 0
+
+
+@contextmanager
+def _stop_on_signal(pipeline: LivePipeline) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) ends the sound and finishes the file; a second one gives up."""
+
+    def handle(code: int, frame: object) -> None:
+        pipeline.stop()
+        for each in previous:
+            signal.signal(each, signal.default_int_handler)
+
+    previous = {code: signal.signal(code, handle) for code in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for code, handler in previous.items():
+            signal.signal(code, handler)
+
+
+@contextmanager
+def _reporter(command: LiveCommand) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Writes each line of statistics to --stats, and shows one line of status on a terminal."""
+    with ExitStack() as stack:
+        stream = None
+        if command.stats is not None:
+            command.stats.parent.mkdir(parents=True, exist_ok=True)
+            stream = stack.enter_context(command.stats.open("w", encoding="utf-8", buffering=1))
+        terminal = sys.stderr.isatty()
+        if terminal:
+            heard = "the microphone" if command.mic else str(command.audio)
+            print(f"listening to {heard}; Ctrl-C ends", file=sys.stderr)
+            stack.callback(lambda: print(file=sys.stderr))
+
+        def report(line: dict[str, Any]) -> None:
+            if stream is not None:
+                stream.write(json.dumps(line) + "\n")
+            if terminal:
+                latency = line["latency_ms_p50"]
+                shown = "-" if latency is None else f"{latency:.0f}"
+                print(
+                    f"\r{line['t_s']:7.1f} s  {line['fps']:5.1f} fps  sound to picture {shown} ms  "
+                    f"{line['dropped_frames']} frames dropped   ",
+                    end="",
+                    file=sys.stderr,
+                    flush=True,
+                )
+
+        yield report
+
+
+def _print_report(command: LiveCommand, report: LiveReport) -> None:
+    where = f"{command.out}: " if command.out else "not recorded (no --out): "
+    lost = f", {report.dropped_audio_samples} samples of sound lost" if report.dropped_audio_samples else ""
+    latency = (
+        ""
+        if command.fast
+        else f", sound to picture {report.latency_ms_p50:.0f} ms p50, {report.latency_ms_p95:.0f} ms p95"
+    )
+    print(
+        f"{where}{report.sound_s:.1f} s, {report.frames} frames at {report.fps:.1f} fps, "
+        f"{report.dropped_frames} dropped{lost}{latency} ({command.motion} motion)",
+        file=sys.stderr,
+    )

@@ -1,0 +1,175 @@
+"""Sound files of every kind, the bounded ring, and sources on the sample clock."""
+
+from __future__ import annotations
+
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from dfanerf_rt.audio.microphone import AudioDevice, _choose
+from dfanerf_rt.audio.ring import SampleRing
+from dfanerf_rt.audio.sources import FileSource, load_audio
+from dfanerf_rt.errors import AudioError
+
+
+def tone(rate_hz: int, seconds: float = 0.5) -> np.ndarray:
+    """440 Hz at half amplitude."""
+    return (0.5 * np.sin(2 * np.pi * 440 * np.arange(round(rate_hz * seconds)) / rate_hz)).astype(np.float32)
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 16000, 22050, 44100, 48000])
+@pytest.mark.parametrize(
+    ("container", "subtype"), [("wav", "PCM_16"), ("wav", "PCM_24"), ("wav", "FLOAT"), ("flac", "PCM_16")]
+)
+def test_any_rate_and_width(tmp_path: Path, rate_hz: int, container: str, subtype: str) -> None:
+    path = tmp_path / f"a.{container}"
+    soundfile.write(path, tone(rate_hz), rate_hz, subtype=subtype)
+    samples = load_audio(path)
+    assert samples.dtype == np.float32 and samples.shape == (8000,)
+    inner = slice(400, -400)
+    np.testing.assert_allclose(samples[inner], tone(16000)[inner], atol=2e-3)
+
+
+def test_channels_are_averaged(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.stack([tone(16000), np.zeros(8000)], axis=1), 16000)
+    np.testing.assert_allclose(load_audio(tmp_path / "a.wav"), tone(16000) / 2, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["a.ogg", "a.mp3", "a.m4a"])
+def test_compressed_sound(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name.endswith("m4a"):
+        write_m4a(path)
+    else:
+        soundfile.write(path, tone(44100, 1.0), 44100)
+    samples = load_audio(path)
+    assert len(samples) == pytest.approx(16000, abs=2000)
+    middle = samples[4000:12000]
+    frequency = np.argmax(np.abs(np.fft.rfft(middle * np.hanning(len(middle))))) * 16000 / len(middle)
+    assert frequency == pytest.approx(440, abs=3)
+
+
+def write_m4a(path: Path) -> None:
+    """A second of sound in a container that libsndfile does not know."""
+    import av
+
+    with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("aac", rate=44100, layout="mono")
+        for start in range(0, 44032, 1024):
+            frame = av.AudioFrame.from_ndarray(tone(44100, 1.0)[None, start : start + 1024], "fltp", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = 44100, start, Fraction(1, 44100)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def test_what_is_no_sound_is_refused_in_one_line(tmp_path: Path) -> None:
+    good = tmp_path / "good.wav"
+    soundfile.write(good, tone(16000), 16000, subtype="PCM_16")
+    data = good.read_bytes()
+    (tmp_path / "cut.wav").write_bytes(data[: len(data) // 2])
+    (tmp_path / "header.wav").write_bytes(data[:30])
+    (tmp_path / "text.wav").write_text("this is no sound " * 100)
+    (tmp_path / "zero.wav").write_bytes(b"")
+    soundfile.write(tmp_path / "none.wav", np.zeros(0, np.float32), 16000)
+    bad = tone(16000)
+    bad[100] = np.nan
+    soundfile.write(tmp_path / "nan.wav", bad, 16000, subtype="FLOAT")
+    soundfile.write(tmp_path / "a.flac", tone(16000, 5.0), 16000)
+    flac = (tmp_path / "a.flac").read_bytes()
+    (tmp_path / "cut.flac").write_bytes(flac[: len(flac) // 2])
+    write_m4a(tmp_path / "a.m4a")
+    m4a = (tmp_path / "a.m4a").read_bytes()
+    (tmp_path / "cut.m4a").write_bytes(m4a[: len(m4a) // 2])
+    (tmp_path / "pickle.wav").write_bytes(b"\x80\x04\x95" + bytes(100))
+    for name, said in {
+        "missing.wav": "no such file",
+        "cut.wav": "truncated",
+        "header.wav": "truncated",
+        "text.wav": "not a sound",
+        "zero.wav": "empty",
+        "none.wav": "no sound",
+        "nan.wav": "NaN",
+        "cut.flac": "truncated",
+        "cut.m4a": "truncated",
+        "pickle.wav": "not a sound",
+        ".": "not a file",
+    }.items():
+        with pytest.raises(AudioError, match=said) as caught:
+            load_audio(tmp_path / name)
+        assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
+
+
+def test_a_silent_video_is_refused(tmp_path: Path) -> None:
+    from dfanerf_rt.live.mp4 import Mp4Writer
+
+    with Mp4Writer(tmp_path / "a.mp4", 32, 32, sample_rate_hz=0) as writer:
+        writer.write_frame(np.zeros((32, 32, 3), np.uint8))
+    with pytest.raises(AudioError, match="no sound track"):
+        load_audio(tmp_path / "a.mp4")
+
+
+def test_ring_drops_the_oldest_and_keeps_counting() -> None:
+    ring = SampleRing(480)
+    for k in range(5):
+        ring.write(np.full(160, k, np.float32), float(k))
+    ring.close()
+    chunks = [ring.read(0.0) for _ in range(3)]
+    assert [(c.start, c.end, c.samples[0], c.captured_s) for c in chunks if c] == [
+        (320, 480, 2.0, 2.0),
+        (480, 640, 3.0, 3.0),
+        (640, 800, 4.0, 4.0),
+    ]
+    assert ring.dropped_samples == 320 and ring.read(0.0) is None and ring.closed
+
+
+def test_a_file_in_real_time_comes_as_a_microphone_would_bring_it() -> None:
+    samples = tone(16000, 0.255)
+    source = FileSource(samples, realtime=True)
+    source.start()
+    began = time.monotonic()
+    chunks, late = [], []
+    while (chunk := source.read()) is not None:
+        chunks.append(chunk)
+        late.append(time.monotonic() - began - chunk.end / 16000)
+    assert [len(c.samples) for c in chunks] == [160] * 25 + [80]
+    assert [c.start for c in chunks] == list(range(0, 4080, 160))
+    np.testing.assert_array_equal(np.concatenate([c.samples for c in chunks]), samples)
+    assert min(late) > -0.002 and np.median(late) < 0.02
+    assert chunks[9].captured_s - chunks[0].captured_s == pytest.approx(0.09, abs=1e-6)
+
+
+def test_a_file_that_is_not_in_real_time_comes_at_once() -> None:
+    source = FileSource(tone(16000, 30.0), realtime=False)
+    source.start()
+    began = time.monotonic()
+    assert sum(1 for _ in iter(source.read, None)) == 3000
+    assert time.monotonic() - began < 2.0
+    source.start()
+    assert source.read() is not None
+    source.stop()
+    assert source.read() is None
+
+
+DEVICES = [
+    AudioDevice(0, "hw:0 Analog", 2, 44100, False),
+    AudioDevice(3, "USB Microphone", 1, 48000, True),
+    AudioDevice(5, "USB Webcam", 1, 16000, False),
+]
+
+
+def test_choosing_a_microphone() -> None:
+    assert _choose(DEVICES, None).index == 3
+    assert _choose(DEVICES[:1], None).index == 0
+    assert _choose(DEVICES, 5).index == _choose(DEVICES, "5").index == _choose(DEVICES, "webcam").index == 5
+    for devices, wanted, said in (
+        ([], None, "no microphone found; connect one, or use --audio FILE"),
+        (DEVICES, "piano", "no microphone 'piano'; there are 0 'hw:0 Analog', 3 'USB Microphone'"),
+        (DEVICES, "usb", "choose by number"),
+        (DEVICES, 4, "no microphone '4'"),
+    ):
+        with pytest.raises(AudioError, match=said):
+            _choose(devices, wanted)
