@@ -65,6 +65,9 @@ def notes(evaluation: Evaluation) -> list[str]:
     """What a reader of the table must know: rows that are absent, and frames in which no face was found."""
     report = evaluation.report
     lines = [f"no row '{name}': {reason}" for name, reason in report["absent"].items()]
+    chance = report["mouth_opening_corr_chance"]
+    if chance is not None:
+        lines.append(f"opening corr. by chance (the same mouth saying something else, 95th percentile): {chance:.2f}")
     for name, series in evaluation.series.items():
         lost = int((~series.found).sum())
         if lost:

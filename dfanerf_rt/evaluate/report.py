@@ -26,6 +26,7 @@ Progress = Callable[[str, int, int], None]
 """Called with (name of the row, frames done, frames in all)."""
 
 MEAN_FRAME = "mean_frame"
+MIN_CHANCE_STRETCHES = 20
 AVERAGED = ("psnr_db", "face_psnr_db", "mouth_psnr_db", "ssim", "face_ssim")
 FIGURES = (*AVERAGED, "gradient_energy", "truth_gradient_energy")
 
@@ -75,8 +76,9 @@ def evaluate_rows(
         progress: told after each frame.
 
     Returns:
-        The report with the keys of ``dfanerf evaluate --json``. Correlation with a constant, as the mean frame is,
-        counts as 0; a figure without any truth landmarks is None.
+        The report with the keys of ``dfanerf evaluate --json``. The mean frame is tracked once, so its LMD is that
+        of one mouth that never moves, and its correlation, being that of a constant, counts as 0. A figure without
+        any truth landmarks is None.
 
     Raises:
         ClipError: no held-out frames, no training frames, or face or mouth outside the picture.
@@ -90,7 +92,10 @@ def evaluate_rows(
     truth_found = np.isfinite(truth).all(axis=(1, 2))
     mean_frame = mean_training_frame(clip, progress)
     everything = {**rows, MEAN_FRAME: lambda index: mean_frame}
-    series = {name: _measure(clip, render, detector, name, progress) for name, render in everything.items()}
+    series = {
+        name: _measure(clip, render, detector, name, progress, still=name == MEAN_FRAME)
+        for name, render in everything.items()
+    }
     report = {
         "frames": len(frames),
         "width": meta.width,
@@ -98,6 +103,7 @@ def evaluate_rows(
         "fps": meta.fps,
         "first_frame": frames.start,
         "truth_landmarks_found": float(truth_found.mean()),
+        "mouth_opening_corr_chance": chance_correlation(clip),
         "rows": {name: _summarise(one, truth, meta.width, meta.fps) for name, one in series.items()},
     }
     return Evaluation(report, series, frames)
@@ -113,18 +119,39 @@ def mean_training_frame(clip: Clip, progress: Progress = lambda name, done, tota
     return (total / len(frames)).round().astype(np.uint8)
 
 
-def _track_all(render: RenderFrame, frames: range, detector: Detector, name: str, progress: Progress) -> np.ndarray:
+def chance_correlation(clip: Clip) -> float | None:
+    """What ``mouth_opening_corr`` reaches by chance: a mouth of the same person that says something else.
+
+    The held-out frames' opening is correlated with that of every equally long stretch of training frames, from the
+    clip's own landmarks; a short clip holds few syllables, and unrelated ones can agree well.
+
+    Returns:
+        The 95th percentile, or None where there are fewer than 20 such stretches.
+    """
+    opening = mouth_opening(clip.track.landmarks_px.double().numpy())
+    held_out, n_train = opening[clip.meta.test_frames.start :], len(clip.meta.train_frames)
+    starts = range(n_train - len(held_out) + 1)
+    if len(starts) < MIN_CHANCE_STRETCHES:
+        return None
+    return float(np.percentile([correlation(opening[i : i + len(held_out)], held_out) for i in starts], 95))
+
+
+def _track_all(
+    render: RenderFrame, frames: range, detector: Detector, name: str, progress: Progress, still: bool = False
+) -> np.ndarray:
+    """Landmarks (T, 68, 2); where the picture stands ``still``, those of its first frame, since a tracker wanders."""
     landmarks = np.full((len(frames), 68, 2), np.nan)
     with detector() as detect:
         for i, index in enumerate(frames):
-            points = detect(render(index))
+            picture = render(index)
+            points = landmarks[0] if still and i else detect(picture)
             if points is not None:
                 landmarks[i] = points
             progress(name, i + 1, len(frames))
     return landmarks
 
 
-def _measure(clip: Clip, render: RenderFrame, detector: Detector, name: str, progress: Progress) -> Series:
+def _measure(clip: Clip, render: RenderFrame, detector: Detector, name: str, progress: Progress, still: bool) -> Series:
     meta = clip.meta
     figures: dict[str, list[float]] = {name: [] for name in FIGURES}
     boxes = clip.track.landmarks_px.double().numpy()
@@ -146,7 +173,7 @@ def _measure(clip: Clip, render: RenderFrame, detector: Detector, name: str, pro
             figures[name].append(value)
         return picture
 
-    landmarks = _track_all(measured, meta.test_frames, detector, name, progress)
+    landmarks = _track_all(measured, meta.test_frames, detector, name, progress, still)
     return Series({name: np.array(values) for name, values in figures.items()}, landmarks)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from dfanerf_rt.clip.format import Clip
 from dfanerf_rt.errors import ClipError, ShapeError
-from dfanerf_rt.evaluate.report import Detect, Evaluation, evaluate_rows, mean_training_frame
+from dfanerf_rt.evaluate.report import Detect, Evaluation, chance_correlation, evaluate_rows, mean_training_frame
 from tests.evaluate.conftest import FPS, N_FRAMES, N_TEST, SIZE, drawn_points
 from tests.evaluate.drawn_face import landmarks
 
@@ -56,6 +57,29 @@ def test_the_baseline_is_the_mean_of_the_training_frames_alone(drawn_clip: Clip)
     assert row["mouth_opening_corr"] == 0.0
     assert row["blinks_per_s"] == 0.0 < row["blinks_per_s_truth"]
     assert row["lmd_px"] > 0.5
+
+
+def test_a_tracker_that_wanders_does_not_move_the_mean_frame(drawn_clip: Clip) -> None:
+    @contextlib.contextmanager
+    def wandering() -> Iterator[Detect]:
+        rng = np.random.default_rng(0)
+        yield lambda picture: landmarks(6.0 + rng.uniform(0, 3), 6.0)
+
+    evaluation = evaluate_rows(drawn_clip, {"recorded": drawn_clip.frame}, wandering)
+    assert evaluation.report["rows"]["mean_frame"]["mouth_opening_corr"] == 0.0
+    assert np.ptp(evaluation.series["mean_frame"].landmarks, axis=0).max() == 0.0
+    assert np.ptp(evaluation.series["recorded"].landmarks, axis=0).max() > 0.0
+
+
+def test_correlation_by_chance(drawn_clip: Clip) -> None:
+    # 30 training frames hold one stretch of 30: too few to say.
+    assert chance_correlation(drawn_clip) is None
+    # With 5 held out there are 51 stretches of a sine of 9 frames, and those in phase correlate perfectly.
+    meta = replace(drawn_clip.meta, n_test_frames=5)
+    clip = Clip(drawn_clip.root)
+    clip.meta = meta
+    chance = chance_correlation(clip)
+    assert chance is not None and 0.95 < chance <= 1.0
 
 
 def test_a_mouth_that_lags_scores_worse_than_one_in_step(drawn_clip: Clip) -> None:
