@@ -135,15 +135,15 @@ class AttributeModel(nn.Module):
         mouth = displacement[:, : 3 * N_MOUTH].reshape(-1, N_MOUTH, 3) * self.scale_m[0]
         return mouth, displacement[:, 3 * N_MOUTH :].reshape(-1, N_EYES, 3) * self.scale_m[1]
 
-    def state_tensors(self) -> dict[str, Tensor]:
-        """All weights by name, for the section ``attributes.`` of an avatar."""
-        return {name: tensor.detach() for name, tensor in self.state_dict().items()}
+    def state_tensors(self, prefix: str = "") -> dict[str, Tensor]:
+        """All weights by name, each name with ``prefix`` before it; an avatar keeps them under ``"attributes."``."""
+        return {prefix + name: tensor.detach() for name, tensor in self.state_dict().items()}
 
     @classmethod
     def from_tensors(
         cls, tensors: Mapping[str, Tensor], config: AttributeConfig | None = None, where: Path = Path("avatar")
     ) -> AttributeModel:
-        """The inverse of :meth:`state_tensors`, ready to use (evaluation mode).
+        """The inverse of :meth:`state_tensors` without prefix, ready to use (evaluation mode).
 
         Raises:
             AvatarError: names the tensor that is missing or misshapen; ``where`` names the file.

@@ -148,15 +148,15 @@ class AudioEncoder(nn.Module):
         """(B, T, n_coefficients) normalised → (B, n, code_dim)."""
         return self.head(self.trunk(features.transpose(1, 2))).transpose(1, 2) + self.code_mean
 
-    def state_tensors(self) -> dict[str, Tensor]:
-        """All weights by name, for the section ``sync.`` of an avatar."""
-        return {name: tensor.detach() for name, tensor in self.state_dict().items()}
+    def state_tensors(self, prefix: str = "") -> dict[str, Tensor]:
+        """All weights by name, each name with ``prefix`` before it; an avatar keeps them under ``"sync."``."""
+        return {prefix + name: tensor.detach() for name, tensor in self.state_dict().items()}
 
     @classmethod
     def from_tensors(
         cls, tensors: Mapping[str, Tensor], config: SyncConfig, where: Path = Path("avatar")
     ) -> AudioEncoder:
-        """The inverse of :meth:`state_tensors`, ready to use (evaluation mode).
+        """The inverse of :meth:`state_tensors` without prefix, ready to use (evaluation mode).
 
         Raises:
             AvatarError: names the tensor that is missing or misshapen; ``where`` names the file.

@@ -90,7 +90,7 @@ def train_attributes(
         stretch = _stretch(model, face_model, generator)
     jitter = training.landmark_noise_m / model.scale_m.repeat_interleave(torch.tensor([n_mouth, N_INPUT - n_mouth]))
     optimiser = torch.optim.Adam(model.parameters(), lr=training.learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, training.learning_rate, training.steps, pct_start=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, training.learning_rate, training.steps, pct_start=0.1)
     n_code, n_plain = model.config.mouth_dim, training.batch // 4
     mouth_or_eyes = torch.tensor([0, 1])
 

@@ -6,6 +6,8 @@ mouth, loudness and colour of the sound, masked features, dropout, and the avera
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -54,32 +56,61 @@ class SyncTraining:
     """Share of segments in which a few feature frames and a band of coefficients are blanked."""
 
 
-def resting_code(attributes: AttributeModel, mouth_code: Tensor, eye_code: Tensor) -> Tensor:
+def resting_code(attributes: AttributeModel, mouth_code: Tensor) -> Tensor:
     """The code (mouth_dim,) of this person's closed mouth: the mean over the tenth of frames with the least opening."""
-    opening = mouth_opening(attributes.decode(mouth_code, eye_code)[0])
-    closed = opening.argsort()[: max(1, len(opening) // 10)]
-    return mouth_code[closed].mean(dim=0)
+    eyes = mouth_code.new_zeros(len(mouth_code), attributes.config.eye_dim)
+    opening = mouth_opening(attributes.decode(mouth_code, eyes)[0])
+    return mouth_code[opening.argsort()[: max(1, len(opening) // 10)]].mean(dim=0)
+
+
+def train_sync(
+    samples: NDArray[np.float32],
+    mouth_code: Tensor,
+    attributes: AttributeModel,
+    config: SyncConfig | None = None,
+    training: SyncTraining | None = None,
+    init: AudioEncoder | None = None,
+    budget_s: float = math.inf,
+    seed: int = 0,
+    on_progress: Callable[[float, dict[str, float]], None] = lambda fraction, scalars: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> AudioEncoder:
+    """Train E_a on one clip, so that its codes follow the mouth codes; silence gives the person's closed mouth.
+
+    Args:
+        samples: (N,) sound of the clip at 16 kHz; what lies beyond the last frame of ``mouth_code`` is not heard.
+        mouth_code: (T, mouth_dim) f_m of the training frames, frame k at sample 640 k.
+        attributes: made ``mouth_code``.
+
+    The other arguments, the result and the errors are those of :func:`train_on_pairs`.
+    """
+    rest = resting_code(attributes, mouth_code)
+    return train_on_pairs(
+        [(samples, mouth_code)], rest, config, training, init, budget_s, seed, on_progress, should_stop
+    )
 
 
 @torch.enable_grad()
-def train_sync(
+def train_on_pairs(
     pairs: Sequence[Pair],
     rest: Tensor,
     config: SyncConfig | None = None,
     training: SyncTraining | None = None,
     init: AudioEncoder | None = None,
+    budget_s: float = math.inf,
     seed: int = 0,
     on_progress: Callable[[float, dict[str, float]], None] = lambda fraction, scalars: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> AudioEncoder:
-    """Train E_a so that its codes follow the mouth codes of the training frames.
+    """Train E_a on several pieces of sound with their mouth codes.
 
     Args:
-        pairs: sound and mouth codes; frame k of a pair is at sample 640 k. Hand over training frames alone.
+        pairs: sound and mouth codes; frame k of a pair is at sample 640 k.
         rest: (code_dim,) the code of the closed mouth, which silence shall give.
         config: what the encoder hears; that of ``init`` where ``init`` is given.
         training: schedule.
         init: an encoder to start from.
+        budget_s: the schedule ends after this time, or after ``training.steps`` if that is sooner.
         seed: of weights, dropout, augmentation and batches.
         on_progress: called every 25 steps with the fraction done and ``loss``, ``regression``, ``contrastive``.
         should_stop: asked every step; True ends training early.
@@ -103,7 +134,8 @@ def train_sync(
             encoder.load_state_dict(init.state_dict())
         corpus = _Corpus(pairs, rest, config, training, random)
         _set_statistics(encoder, corpus, keep_features=init is not None)
-        return _optimise(encoder, corpus, training, random, on_progress, should_stop).eval().requires_grad_(False)
+        encoder = _optimise(encoder, corpus, training, budget_s, random, on_progress, should_stop)
+    return encoder.eval().requires_grad_(False)
 
 
 class _Corpus:
@@ -160,6 +192,7 @@ def _optimise(
     encoder: AudioEncoder,
     corpus: _Corpus,
     training: SyncTraining,
+    budget_s: float,
     random: np.random.Generator,
     on_progress: Callable[[float, dict[str, float]], None],
     should_stop: Callable[[], bool],
@@ -172,15 +205,18 @@ def _optimise(
         ],
         lr=training.learning_rate,
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, training.learning_rate, training.steps, pct_start=0.1)
     average = torch.optim.swa_utils.AveragedModel(
         encoder, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(training.average_decay)
     )
     spread = corpus.codes.var(dim=0).sum()
     encoder.train()
+    begin = time.monotonic()
     for step in range(training.steps):
-        if should_stop():
+        done = max(step / training.steps, (time.monotonic() - begin) / budget_s)
+        if done >= 1.0 or should_stop():
             break
+        for group in optimiser.param_groups:
+            group["lr"] = training.learning_rate * min(1.0, 10.0 * done + 0.02) * math.cos(0.5 * math.pi * done) ** 2
         features, target = corpus.batch(training.batch, random)
         code = encoder.from_normalised(_augment(encoder, features, training))
         regression = _distance(code, target) / spread
@@ -190,11 +226,12 @@ def _optimise(
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
-        schedule.step()
         average.update_parameters(encoder)
         if step % 25 == 24 or step == training.steps - 1:
             scalars = {"loss": loss, "regression": regression, "contrastive": contrastive}
-            on_progress((step + 1) / training.steps, {name: float(value.detach()) for name, value in scalars.items()})
+            on_progress(
+                max(done, (step + 1) / training.steps), {name: float(value.detach()) for name, value in scalars.items()}
+            )
     result = AudioEncoder(encoder.config)
     result.load_state_dict(average.module.state_dict())
     return result
