@@ -30,7 +30,7 @@ class PrepareCommand:
     licence: str = "not stated"
     """Licence of the video; kept in the clip and in the avatar."""
     face_model: Path | None = None
-    """A 3DMM of your own instead of the bundled head: .safetensors written by this package, or an ICT-FaceKit folder."""
+    """A 3DMM of your own instead of the bundled head: .safetensors of this package, or an ICT-FaceKit folder."""
 
 
 def run(command: PrepareCommand) -> int:

@@ -13,6 +13,7 @@ from dfanerf_rt.errors import ClipError
 from dfanerf_rt.face.ibug import MEDIAPIPE_TO_IBUG
 
 N_MEDIAPIPE = 478
+MIN_FACE_PX = 32
 
 EYE_RINGS = (
     # outer corner, two upper lid points, inner corner, two lower lid points: iBUG's order within an eye
@@ -60,23 +61,19 @@ def import_mediapipe() -> Any:
 class LandmarkTracker:
     """Finds faces in successive frames of one video; used as a context manager.
 
+    Faces too small in the picture for the mesh's own detector are found by a detector for far faces first.
+
     Args:
         max_faces: how many faces are looked for.
         tracking: use the previous frame to find the face in the next one (frames must come in order).
     """
 
     def __init__(self, max_faces: int = 3, tracking: bool = True) -> None:
-        mediapipe = import_mediapipe()
-        with quiet_native_log():
-            self._mesh = mediapipe.solutions.face_mesh.FaceMesh(
-                static_image_mode=not tracking,
-                max_num_faces=max_faces,
-                refine_landmarks=True,
-                min_detection_confidence=0.5,
-                min_tracking_confidence=0.5,
-            )
-            # the graph logs from its own threads during its first run
-            self._mesh.process(np.zeros((128, 128, 3), np.uint8))
+        self._solutions = import_mediapipe().solutions
+        self._max_faces = max_faces
+        self._mesh: Any = self._new_mesh(max_faces, still=not tracking)
+        self._far: tuple[Any, Any] | None = None
+        self._quiet_until_found = True
 
     def __enter__(self) -> LandmarkTracker:
         return self
@@ -85,10 +82,11 @@ class LandmarkTracker:
         self.close()
 
     def close(self) -> None:
-        """Free the graph; the tracker cannot be used afterwards."""
-        if self._mesh is not None:
-            self._mesh.close()
-            self._mesh = None
+        """Free the graphs; the tracker cannot be used afterwards."""
+        for graph in (self._mesh, *(self._far or ())):
+            if graph is not None:
+                graph.close()
+        self._mesh = self._far = None
 
     def detect(self, frame: np.ndarray) -> np.ndarray:
         """Landmarks of the faces in one picture, largest face first; one face is never reported twice.
@@ -100,17 +98,58 @@ class LandmarkTracker:
             (n_faces, 478, 3) float32: x, y in pixels (pixel centres at +0.5) and MediaPipe's relative depth in
             pixels (smaller is nearer).
         """
-        height, width = frame.shape[:2]
-        found = self._mesh.process(np.ascontiguousarray(frame)).multi_face_landmarks or []
-        faces = [
-            np.array([(p.x * width, p.y * height, p.z * width) for p in face.landmark], np.float32) for face in found
-        ]
+        # the graphs log from their own threads until they have seen a first face
+        with quiet_native_log() if self._quiet_until_found else contextlib.nullcontext():
+            faces = self._run(self._mesh, frame) or self._detect_far(frame)
+        self._quiet_until_found = self._quiet_until_found and not faces
         kept: list[np.ndarray] = []
         for face in sorted(faces, key=face_width, reverse=True):
             centre = face[:, :2].mean(0)
             if all(np.linalg.norm(centre - other[:, :2].mean(0)) > 0.5 * face_width(other) for other in kept):
                 kept.append(face)
         return np.stack(kept) if kept else np.zeros((0, N_MEDIAPIPE, 3), np.float32)
+
+    def _new_mesh(self, max_faces: int, still: bool) -> Any:
+        with quiet_native_log():
+            mesh = self._solutions.face_mesh.FaceMesh(
+                static_image_mode=still,
+                max_num_faces=max_faces,
+                refine_landmarks=True,
+                min_detection_confidence=0.5,
+                min_tracking_confidence=0.5,
+            )
+            mesh.process(np.zeros((64, 64, 3), np.uint8))
+        return mesh
+
+    @staticmethod
+    def _run(mesh: Any, picture: np.ndarray) -> list[np.ndarray]:
+        height, width = picture.shape[:2]
+        side = max(height, width)
+        if height != width:
+            # the mesh turns faces upright in normalised coordinates, which is only right in a square
+            picture = np.pad(picture, ((0, side - height), (0, side - width), (0, 0)))
+        found = mesh.process(np.ascontiguousarray(picture)).multi_face_landmarks or []
+        return [np.array([(p.x, p.y, p.z) for p in face.landmark], np.float32) * side for face in found]
+
+    def _detect_far(self, frame: np.ndarray) -> list[np.ndarray]:
+        if self._far is None:
+            with quiet_native_log():
+                finder = self._solutions.face_detection.FaceDetection(
+                    min_detection_confidence=0.5, model_selection=1
+                )
+            self._far = (finder, self._new_mesh(1, still=True))
+        finder, mesh = self._far
+        height, width = frame.shape[:2]
+        faces = []
+        for detection in (finder.process(np.ascontiguousarray(frame)).detections or [])[: self._max_faces]:
+            box = detection.location_data.relative_bounding_box
+            reach = 1.25 * max(box.width * width, box.height * height)
+            x, y = (box.xmin + box.width / 2) * width, (box.ymin + box.height / 2) * height
+            left, top = max(0, round(x - reach)), max(0, round(y - reach))
+            part = frame[top : round(y + reach), left : round(x + reach)]
+            if min(part.shape[:2]) >= MIN_FACE_PX:
+                faces += [face + np.array([left, top, 0], np.float32) for face in self._run(mesh, part)]
+        return faces
 
 
 def face_width(points: np.ndarray) -> float:
