@@ -8,15 +8,18 @@ Environment:
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
-from setuptools import Extension, setup
+from setuptools import Command, Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
@@ -47,53 +50,76 @@ def find_tool(name: str) -> str | None:
     return shutil.which(name, path=sysconfig.get_path("scripts")) or shutil.which(name)
 
 
+def build_directory() -> Path:
+    default = ROOT / "build" / f"native-{sys.implementation.cache_tag}"
+    directory = Path(os.environ.get("DFANERF_BUILD_DIR", default)).resolve()
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+def cmake() -> str:
+    found = find_tool("cmake")
+    if found is None:
+        sys.exit("the native module needs CMake 3.24 or newer: pip install cmake ninja, or DFANERF_BUILD=none")
+    return found
+
+
+def configure_command(build_dir: Path) -> list[str]:
+    import pybind11
+
+    mode = build_mode()
+    nvcc = find_nvcc() if mode in ("auto", "cuda") else None
+    if mode == "cuda" and nvcc is None:
+        sys.exit(
+            "DFANERF_BUILD=cuda, but no nvcc was found in CUDACXX, CUDA_HOME, PATH or /usr/local/cuda; "
+            "install the CUDA toolkit, or build with DFANERF_BUILD=cpu"
+        )
+    command = [
+        cmake(),
+        f"-S{ROOT}",
+        f"-B{build_dir}",
+        "-DCMAKE_BUILD_TYPE=Release",
+        f"-DPython_EXECUTABLE={sys.executable}",
+        f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
+        f"-DDFANERF_CUDA={'ON' if nvcc else 'OFF'}",
+    ]
+    if nvcc:
+        command.append(f"-DCMAKE_CUDA_COMPILER={nvcc}")
+    architectures = os.environ.get("DFANERF_CUDA_ARCHITECTURES")
+    if architectures:
+        command.append(f"-DDFANERF_CUDA_ARCHITECTURES={architectures}")
+    ninja = find_tool("ninja")
+    if ninja and not (build_dir / "Makefile").exists():
+        command += ["-GNinja", f"-DCMAKE_MAKE_PROGRAM={ninja}"]
+    return command
+
+
+def build(target: str) -> Path:
+    """Configure, build one target, and return the build tree. Call it under :func:`build_lock`."""
+    build_dir = build_directory()
+    try:
+        subprocess.run(configure_command(build_dir), check=True, stdout=subprocess.DEVNULL)
+        jobs = str(os.cpu_count() or 1)
+        subprocess.run([cmake(), "--build", str(build_dir), "--target", target, "--parallel", jobs], check=True)
+    except subprocess.CalledProcessError as fault:
+        sys.exit(f"building the native module failed: {' '.join(map(str, fault.cmd[:3]))} ... see above")
+    return build_dir
+
+
+@contextlib.contextmanager
+def build_lock() -> Iterator[None]:
+    """Two builds in one tree at the same time would corrupt it."""
+    with (build_directory() / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 class CMakeBuild(build_ext):
-    """Configures and builds the CMake project, and puts the module where setuptools wants it."""
+    """Builds the module with CMake, and puts it where setuptools wants it."""
 
     def build_extension(self, ext: Extension) -> None:
-        import pybind11
-
-        mode = build_mode()
-        nvcc = find_nvcc() if mode in ("auto", "cuda") else None
-        if mode == "cuda" and nvcc is None:
-            sys.exit(
-                "DFANERF_BUILD=cuda, but no nvcc was found in CUDACXX, CUDA_HOME, PATH or /usr/local/cuda; "
-                "install the CUDA toolkit, or build with DFANERF_BUILD=cpu"
-            )
-        cmake = find_tool("cmake")
-        if cmake is None:
-            sys.exit("the native module needs CMake 3.24 or newer: pip install cmake ninja, or DFANERF_BUILD=none")
-
-        default_dir = ROOT / "build" / f"native-{sys.implementation.cache_tag}"
-        build_dir = Path(os.environ.get("DFANERF_BUILD_DIR", default_dir)).resolve()
-        build_dir.mkdir(parents=True, exist_ok=True)
-        configure = [
-            cmake,
-            f"-S{ROOT}",
-            f"-B{build_dir}",
-            "-DCMAKE_BUILD_TYPE=Release",
-            f"-DPython_EXECUTABLE={sys.executable}",
-            f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
-            f"-DDFANERF_CUDA={'ON' if nvcc else 'OFF'}",
-            f"-DDFANERF_TESTS={'ON' if os.environ.get('DFANERF_TESTS') else 'OFF'}",
-        ]
-        if nvcc:
-            configure.append(f"-DCMAKE_CUDA_COMPILER={nvcc}")
-        architectures = os.environ.get("DFANERF_CUDA_ARCHITECTURES")
-        if architectures:
-            configure.append(f"-DDFANERF_CUDA_ARCHITECTURES={architectures}")
-        ninja = find_tool("ninja")
-        if ninja and not (build_dir / "Makefile").exists():
-            configure += ["-GNinja", f"-DCMAKE_MAKE_PROGRAM={ninja}"]
-
-        # Two builds in one tree at the same time would corrupt it.
-        with (build_dir / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            try:
-                subprocess.run(configure, check=True)
-                subprocess.run([cmake, "--build", str(build_dir), "--parallel", str(os.cpu_count() or 1)], check=True)
-            except subprocess.CalledProcessError as fault:
-                sys.exit(f"building the native module failed: {' '.join(map(str, fault.cmd[:3]))} ... see above")
+        with build_lock():
+            build_dir = build("_C")
             target = Path(self.get_ext_fullpath(ext.name))
             target.parent.mkdir(parents=True, exist_ok=True)
             # A new inode: a process that has the old module mapped keeps running.
@@ -102,7 +128,30 @@ class CMakeBuild(build_ext):
             temporary.replace(target)
 
 
+class CppTests(Command):
+    """Builds and runs the C++ tests, which need no Python."""
+
+    description = "build and run the C++ tests"
+    user_options: ClassVar[list[tuple[str, str | None, str]]] = []
+
+    def initialize_options(self) -> None:
+        """No options."""
+
+    def finalize_options(self) -> None:
+        """No options."""
+
+    def run(self) -> None:
+        if build_mode() == "none":
+            print("C++ tests: skipped, DFANERF_BUILD=none")
+            return
+        with build_lock():
+            build_dir = build("dfanerf_tests")
+            status = subprocess.run([str(build_dir / "dfanerf_tests")], check=False).returncode
+        if status != 0:
+            sys.exit(f"the C++ tests failed with status {status}")
+
+
 setup(
     ext_modules=[] if build_mode() == "none" else [Extension("dfanerf_rt._C", sources=[])],
-    cmdclass={"build_ext": CMakeBuild},
+    cmdclass={"build_ext": CMakeBuild, "cpp_tests": CppTests},
 )

@@ -17,8 +17,15 @@ namespace dfanerf {
 // The stable C structures of DLPack 1.x (https://dmlc.github.io/dlpack/latest/c_api.html).
 namespace dlpack {
 
-struct Device { int32_t type; int32_t id; };
-struct DataType { uint8_t code; uint8_t bits; uint16_t lanes; };
+struct Device {
+  int32_t type;
+  int32_t id;
+};
+struct DataType {
+  uint8_t code;
+  uint8_t bits;
+  uint16_t lanes;
+};
 struct Tensor {
   void* data;
   Device device;
@@ -33,7 +40,9 @@ struct Managed {
   void* context;
   void (*deleter)(Managed*);
 };
-struct Version { uint32_t major, minor; };
+struct Version {
+  uint32_t major, minor;
+};
 struct ManagedVersioned {
   Version version;
   void* context;

@@ -85,9 +85,9 @@ const Registration registration{[](py::module_& m) {
       .def(py::init(&make_grid), py::arg("levels"), py::arg("n_features"));
   m.def("hash_encode_forward", &forward, py::arg("grid"), py::arg("positions"), py::arg("table"), py::arg("out"),
         py::arg("n_threads"), py::arg("stream") = 0, "Encode positions (N, 3) into out (N, L * F).");
-  m.def("hash_encode_backward", &backward, py::arg("grid"), py::arg("positions"), py::arg("table"),
-        py::arg("grad_out"), py::arg("grad_table").none(true), py::arg("grad_positions").none(true),
-        py::arg("n_threads"), py::arg("stream") = 0, "Gradients of the encoding; None leaves one out.");
+  m.def("hash_encode_backward", &backward, py::arg("grid"), py::arg("positions"), py::arg("table"), py::arg("grad_out"),
+        py::arg("grad_table").none(true), py::arg("grad_positions").none(true), py::arg("n_threads"),
+        py::arg("stream") = 0, "Gradients of the encoding; None leaves one out.");
 }};
 
 }  // namespace

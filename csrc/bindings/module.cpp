@@ -37,10 +37,12 @@ PYBIND11_MODULE(_C, m) {
   info["cuda_architectures"] = DFANERF_BUILD_CUDA_ARCHITECTURES;
   m.attr("BUILD_INFO") = info;
 
-  m.def("simd_level", [] { return std::string(dfanerf::name(dfanerf::cpu_features().level)); },
-        "The SIMD variant that this processor runs: portable, avx2 or avx512.");
-  m.def("has_avx512_bf16", [] { return dfanerf::cpu_features().avx512_bf16; },
-        "Whether bf16 dot products are used where a kernel offers them.");
+  m.def(
+      "simd_level", [] { return std::string(dfanerf::name(dfanerf::cpu_features().level)); },
+      "The SIMD variant that this processor runs: portable, avx2 or avx512.");
+  m.def(
+      "has_avx512_bf16", [] { return dfanerf::cpu_features().avx512_bf16; },
+      "Whether bf16 dot products are used where a kernel offers them.");
   m.def("cuda_unavailable_reason", &dfanerf::cuda_unavailable_reason,
         "An empty string if the CUDA kernels can run here, else why not.");
 

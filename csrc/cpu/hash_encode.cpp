@@ -8,12 +8,12 @@
 
 namespace dfanerf::cpu {
 
-#define DFANERF_DECLARE(variant)                                                                             \
-  namespace variant {                                                                                        \
-  void hash_encode_forward_range(const HashGrid&, const float*, int64_t, int64_t, const float*, float*);     \
-  void hash_encode_backward_table(const HashGrid&, const float*, int64_t, const float*, float*, int, int);   \
-  void hash_encode_backward_positions(const HashGrid&, const float*, int64_t, int64_t, const float*,         \
-                                      const float*, float*);                                                 \
+#define DFANERF_DECLARE(variant)                                                                                   \
+  namespace variant {                                                                                              \
+  void hash_encode_forward_range(const HashGrid&, const float*, int64_t, int64_t, const float*, float*);           \
+  void hash_encode_backward_table(const HashGrid&, const float*, int64_t, const float*, float*, int, int);         \
+  void hash_encode_backward_positions(const HashGrid&, const float*, int64_t, int64_t, const float*, const float*, \
+                                      float*);                                                                     \
   }
 DFANERF_DECLARE(portable)
 DFANERF_DECLARE(avx2)

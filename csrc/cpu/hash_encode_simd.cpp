@@ -20,7 +20,9 @@ typedef int32_t IVec __attribute__((vector_size(64)));
 
 #define DFANERF_INLINE inline __attribute__((always_inline))
 
-DFANERF_INLINE UVec select(IVec mask, UVec a, UVec b) { return mask ? a : b; }
+DFANERF_INLINE UVec select(IVec mask, UVec a, UVec b) {
+  return mask ? a : b;
+}
 
 // One cache line of coordinates a direction; lanes past the end repeat position 0 and are never written.
 struct Block {

@@ -135,9 +135,9 @@ void hash_encode_backward(const HashGrid& grid, const float* positions, int64_t 
   if (grad_positions != nullptr)
     check(cudaMemsetAsync(grad_positions, 0, sizeof(float) * 3 * static_cast<size_t>(n), queue),
           "hash_encode_backward");
-#define DFANERF_LAUNCH(F)                                                                                      \
-  backward_kernel<F><<<blocks(grid, n), kThreads, 0, queue>>>(grid, positions, n, table, grad_out, grad_table, \
-                                                              grad_positions)
+#define DFANERF_LAUNCH(F) \
+  backward_kernel<F>      \
+      <<<blocks(grid, n), kThreads, 0, queue>>>(grid, positions, n, table, grad_out, grad_table, grad_positions)
   switch (grid.n_features) {
     case 1: DFANERF_LAUNCH(1); break;
     case 2: DFANERF_LAUNCH(2); break;

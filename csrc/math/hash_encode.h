@@ -36,6 +36,8 @@ DFANERF_HD uint32_t grid_entry(const GridLevel& level, uint32_t x, uint32_t y, u
 }
 
 // Positions outside [0, 1] are pulled to it; NaN becomes 0, so that no index leaves the table.
-DFANERF_HD float clamp_unit(float x) { return x > 0.0f ? (x < 1.0f ? x : 1.0f) : 0.0f; }
+DFANERF_HD float clamp_unit(float x) {
+  return x > 0.0f ? (x < 1.0f ? x : 1.0f) : 0.0f;
+}
 
 }  // namespace dfanerf

@@ -1,5 +1,5 @@
-// Lets one header be compiled by g++ for the host and by nvcc for both sides. Always inline and static: no copy compiled
-// for one instruction set may stand in for another.
+// Lets one header be compiled by g++ for the host and by nvcc for both sides. Always inline and static: no copy
+// compiled for one instruction set may stand in for another.
 #pragma once
 
 #ifdef __CUDACC__

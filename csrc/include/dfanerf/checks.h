@@ -17,8 +17,7 @@ T* checked(const TensorView& view, const char* what, std::initializer_list<int64
   const std::string who = std::string(what) + ": ";
   if (view.dtype != dtype_of<T>::value)
     throw ShapeError(who + "dtype " + name(view.dtype) + ", expected " + name(dtype_of<T>::value));
-  if (view.device != device)
-    throw ShapeError(who + "lies on " + name(view.device) + ", expected " + name(device));
+  if (view.device != device) throw ShapeError(who + "lies on " + name(view.device) + ", expected " + name(device));
   bool same = view.ndim == static_cast<int>(shape.size());
   std::string wanted = "(";
   int d = 0;

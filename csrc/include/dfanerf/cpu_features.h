@@ -43,10 +43,14 @@ inline CpuFeatures detect_cpu_features() {
   // DFANERF_SIMD lowers the level, so that every variant can be tested on one machine; it cannot raise it.
   if (const char* wanted = std::getenv("DFANERF_SIMD")) {
     SimdLevel level;
-    if (!std::strcmp(wanted, "portable")) level = SimdLevel::portable;
-    else if (!std::strcmp(wanted, "avx2")) level = SimdLevel::avx2;
-    else if (!std::strcmp(wanted, "avx512")) level = SimdLevel::avx512;
-    else throw std::runtime_error(std::string("DFANERF_SIMD=") + wanted + " is not one of portable, avx2, avx512");
+    if (!std::strcmp(wanted, "portable"))
+      level = SimdLevel::portable;
+    else if (!std::strcmp(wanted, "avx2"))
+      level = SimdLevel::avx2;
+    else if (!std::strcmp(wanted, "avx512"))
+      level = SimdLevel::avx512;
+    else
+      throw std::runtime_error(std::string("DFANERF_SIMD=") + wanted + " is not one of portable, avx2, avx512");
     if (level > found.level)
       throw std::runtime_error(std::string("DFANERF_SIMD=") + wanted + ", but this processor reaches only " +
                                name(found.level));
@@ -65,9 +69,9 @@ inline const CpuFeatures& cpu_features() {
 }  // namespace dfanerf
 
 #ifdef DFANERF_X86
-#define DFANERF_SIMD_SELECT(function)                                                        \
-  (::dfanerf::cpu_features().level == ::dfanerf::SimdLevel::avx512 ? &avx512::function       \
-   : ::dfanerf::cpu_features().level == ::dfanerf::SimdLevel::avx2 ? &avx2::function         \
+#define DFANERF_SIMD_SELECT(function)                                                  \
+  (::dfanerf::cpu_features().level == ::dfanerf::SimdLevel::avx512 ? &avx512::function \
+   : ::dfanerf::cpu_features().level == ::dfanerf::SimdLevel::avx2 ? &avx2::function   \
                                                                    : &portable::function)
 #else
 #define DFANERF_SIMD_SELECT(function) (&portable::function)

@@ -8,7 +8,9 @@ namespace dfanerf {
 #ifdef DFANERF_WITH_CUDA
 std::string cuda_unavailable_reason();  // empty if they can
 #else
-inline std::string cuda_unavailable_reason() { return "the native module was built without CUDA"; }
+inline std::string cuda_unavailable_reason() {
+  return "the native module was built without CUDA";
+}
 #endif
 
 }  // namespace dfanerf

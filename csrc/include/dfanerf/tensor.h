@@ -25,7 +25,9 @@ inline const char* name(DType dtype) {
   return "unknown";
 }
 
-inline const char* name(DeviceType device) { return device == DeviceType::cpu ? "cpu" : "cuda"; }
+inline const char* name(DeviceType device) {
+  return device == DeviceType::cpu ? "cpu" : "cuda";
+}
 
 // A tensor of the wrong shape, dtype, device or layout; becomes dfanerf_rt.errors.ShapeError in Python.
 struct ShapeError : std::invalid_argument {
@@ -37,17 +39,29 @@ struct dtype_of;
 template <typename T>
 struct dtype_of<const T> : dtype_of<T> {};
 template <>
-struct dtype_of<float> { static constexpr DType value = DType::f32; };
+struct dtype_of<float> {
+  static constexpr DType value = DType::f32;
+};
 template <>
-struct dtype_of<double> { static constexpr DType value = DType::f64; };
+struct dtype_of<double> {
+  static constexpr DType value = DType::f64;
+};
 template <>
-struct dtype_of<uint8_t> { static constexpr DType value = DType::u8; };
+struct dtype_of<uint8_t> {
+  static constexpr DType value = DType::u8;
+};
 template <>
-struct dtype_of<int32_t> { static constexpr DType value = DType::i32; };
+struct dtype_of<int32_t> {
+  static constexpr DType value = DType::i32;
+};
 template <>
-struct dtype_of<int64_t> { static constexpr DType value = DType::i64; };
+struct dtype_of<int64_t> {
+  static constexpr DType value = DType::i64;
+};
 template <>
-struct dtype_of<uint32_t> { static constexpr DType value = DType::u32; };
+struct dtype_of<uint32_t> {
+  static constexpr DType value = DType::u32;
+};
 
 struct TensorView {
   static constexpr int kMaxDims = 8;

@@ -1,0 +1,75 @@
+# make setup   the environment alone, in .venv        make demo    the bundled avatar speaks → demo.mp4
+# make test    all tests                              make check   format, lint, types, arrows
+#
+# DFANERF_TORCH   what to install as torch, e.g. "torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
+# DFANERF_BUILD   auto (default: CUDA where nvcc is found), cuda, cpu or none
+# PYTHON          the interpreter to make .venv from; 3.11 or 3.12
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: setup demo test check native format clean
+
+DFANERF_TORCH ?= torch==2.13.0
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+NATIVE_SOURCES := CMakeLists.txt setup.py $(shell find csrc -type f)
+CPP_SOURCES := $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
+
+setup: $(VENV)/stamp-package $(VENV)/stamp-native
+
+$(VENV)/stamp-system: .ci/system-packages
+	.ci/system-packages
+	mkdir -p $(VENV)
+	touch $@
+
+$(VENV)/stamp-python: $(VENV)/stamp-system
+	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 12) else "setup: Python 3.11 or 3.12 is needed (make PYTHON=...)")'
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/stamp-torch: $(VENV)/stamp-python
+	@echo "setup: installing $(DFANERF_TORCH)"
+	$(PIP) install $(DFANERF_TORCH)
+	touch $@
+
+$(VENV)/stamp-requirements: requirements/dev.txt $(VENV)/stamp-torch
+	@echo "setup: installing requirements/dev.txt"
+	$(PIP) install -r requirements/dev.txt
+	touch $@
+
+$(VENV)/stamp-package: pyproject.toml $(VENV)/stamp-requirements
+	@echo "setup: building and installing dfanerf_rt"
+	$(PIP) install --no-build-isolation --no-deps -e .
+	touch $@ $(VENV)/stamp-native
+
+$(VENV)/stamp-native: $(NATIVE_SOURCES) | $(VENV)/stamp-package
+	$(BIN)/python setup.py -q build_ext --inplace
+	touch $@
+
+native: $(VENV)/stamp-native
+
+demo: setup
+	$(BIN)/dfanerf demo --out demo.mp4
+
+test: setup
+	mkdir -p build
+	$(BIN)/python setup.py -q build_ext --inplace cpp_tests
+	$(BIN)/python -m pytest --junitxml=build/test-report.xml
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror $(CPP_SOURCES)
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CPP_SOURCES)
+
+clean:
+	rm -rf build dfanerf_rt/_C*.so demo.mp4
