@@ -32,14 +32,9 @@ class EvaluateCommand:
 
 def run(command: EvaluateCommand) -> int:
     """Evaluate, print the table, and write what was asked for."""
-    from rich.console import Console
-
     from dfanerf_rt.avatar import Avatar
     from dfanerf_rt.clip.format import Clip
     from dfanerf_rt.errors import DfanerfError
-    from dfanerf_rt.evaluate.drive import evaluate_avatar
-    from dfanerf_rt.evaluate.show import write_video, write_worst
-    from dfanerf_rt.evaluate.table import build_table
     from dfanerf_rt.files import write_json
 
     if command.json is not None and command.json.is_dir():
@@ -47,6 +42,14 @@ def run(command: EvaluateCommand) -> int:
     if command.out is not None and command.out.exists() and not command.out.is_dir():
         raise DfanerfError(f"{command.out}: is a file; --out wants a folder")
     avatar, clip = Avatar.load(command.avatar), Clip(command.clip)
+
+    # What renders and tracks takes a second to import, so damaged files are refused before.
+    from rich.console import Console
+
+    from dfanerf_rt.evaluate.drive import evaluate_avatar
+    from dfanerf_rt.evaluate.show import write_video, write_worst
+    from dfanerf_rt.evaluate.table import build_table
+
     with _Bars() as bars:
         evaluation, rows = evaluate_avatar(avatar, clip, command.device, command.backend, bars.update)
         if command.json is not None:
