@@ -5,9 +5,13 @@ from __future__ import annotations
 import collections
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
+
+if TYPE_CHECKING:
+    from dfanerf_rt.clip.format import Clip
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -36,6 +40,14 @@ def shared_data() -> Path:
     if not (data / "video").is_dir():
         pytest.skip(f"no shared test data at {root} (set DFANERF_SHARED)")
     return data
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    """3 s of the synthetic presenter at 96x96, made once a session. Read it; do not write into it."""
+    from dfanerf_rt.clip.presenter import generate_presenter, tiny_config
+
+    return generate_presenter(tmp_path_factory.mktemp("presenter") / "tiny", tiny_config())
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -67,14 +67,14 @@ _BILABIAL = _consonant((0.04, 1.0), closure=(1.0, 40.0), spread=(0.0, 0.3), part
 _LABIODENTAL = _consonant((0.08, 1.5), tuck=(1.0, 40.0), closure=(0.0, 4.0), part=(0.25, 2.0))
 _DENTAL = _consonant((0.16, 1.5), tongue=(1.0, 20.0), part=(0.15, 0.5))
 _ALVEOLAR = _consonant((0.12, 0.6), part=(0.15, 0.3))
-_SIBILANT = _consonant((0.05, 1.6), spread=(0.3, 0.5), part=(0.4, 1.5))
-_POSTALVEOLAR = _consonant((0.07, 1.5), funnel=(0.65, 1.6), pucker=(0.25, 1.0), part=(0.35, 1.0))
+_SIBILANT = _consonant((0.05, 1.6), spread=(0.3, 0.5), part=(0.3, 1.2))
+_POSTALVEOLAR = _consonant((0.07, 1.5), funnel=(0.35, 1.6), pucker=(0.40, 1.2), part=(0.25, 1.0))
 _PALATAL = _consonant((0.10, 0.9), spread=(0.35, 0.8))
 _VELAR = _consonant((0.20, 0.4))
 _GLIDE_W = _consonant((0.08, 1.5), pucker=(1.0, 5.0), funnel=(0.1, 2.0), spread=(0.0, 2.0))
 _RHOTIC = _consonant((0.16, 0.7), pucker=(0.35, 0.7), funnel=(0.2, 0.6))
 _GLOTTAL = _consonant((0.25, 0.1))
-_PAUSE: _Targets = {index: (0.0, 0.7) for index in range(len(ARTICULATORS))} | {_CLOSURE: (0.25, 0.7)}
+_PAUSE: _Targets = dict.fromkeys(range(len(ARTICULATORS)), (0.0, 0.7)) | {_CLOSURE: (0.25, 0.7)}
 
 _SYMBOLS: dict[str, _Targets] = {}
 for _symbols, _target in (
@@ -84,16 +84,16 @@ for _symbols, _target in (
     ("ɛ", _vowel(0.42, spread=0.3)),
     ("e", _vowel(0.30, spread=0.4)),
     ("i", _vowel(0.14, spread=0.6)),
-    ("ɪ", _vowel(0.22, spread=0.35)),
+    ("ɪᵻ", _vowel(0.22, spread=0.35)),
     ("əɘɵ", _vowel(0.26)),
     ("ɜɝɚ", _vowel(0.32, pucker=0.1)),
     ("ɯɨɿʅ", _vowel(0.14, spread=0.25)),
-    ("ɔ", _vowel(0.42, pucker=0.25, funnel=0.5)),
-    ("ɒ", _vowel(0.50, funnel=0.35)),
-    ("o", _vowel(0.32, pucker=0.6, funnel=0.35)),
-    ("ʊ", _vowel(0.18, pucker=0.6, funnel=0.15)),
-    ("uʉ", _vowel(0.12, pucker=0.95, funnel=0.15)),
-    ("yʏ", _vowel(0.12, pucker=0.9, funnel=0.1)),
+    ("ɔ", _vowel(0.40, pucker=0.30, funnel=0.35)),
+    ("ɒ", _vowel(0.46, pucker=0.1, funnel=0.25)),
+    ("o", _vowel(0.28, pucker=0.65, funnel=0.2)),
+    ("ʊ", _vowel(0.18, pucker=0.6, funnel=0.0)),
+    ("uʉ", _vowel(0.12, pucker=0.95, funnel=0.0)),
+    ("yʏ", _vowel(0.12, pucker=0.9)),
     ("ø", _vowel(0.24, pucker=0.65, funnel=0.2)),
     ("œɶ", _vowel(0.38, pucker=0.35, funnel=0.45)),
     ("mbp", _BILABIAL),
@@ -174,20 +174,20 @@ def mouth_expression(articulators: np.ndarray, strength: float = 1.0) -> np.ndar
         strength * articulators[:, index] for index in (_JAW, _PUCKER, _FUNNEL, _SPREAD, _PART, _TONGUE)
     )
     open_lips = (1.0 - shut) * (1.0 - tuck)
-    jaw = jaw * (1.0 - 0.7 * shut)
+    jaw = jaw * (1.0 - 0.7 * shut) * (1.0 - 0.6 * tuck)
     # The quarter of closure that a pause has is lips that touch; only a real closure presses them.
     press = np.clip((shut - 0.3) / 0.7, 0.0, 1.0)
     units = {
         "jawOpen": jaw,
         "mouthClose": jaw * np.clip(shut * 1.2, 0.0, 1.0),
         "mouthPress": 0.35 * press,
-        "mouthRollLower": 0.25 * press + 0.85 * tuck,
+        "mouthRollLower": 0.25 * press + 0.55 * tuck,
         "mouthRollUpper": 0.25 * press,
         "mouthPucker": pucker,
-        "mouthFunnel": funnel * (1.0 - 0.8 * shut),
+        "mouthFunnel": funnel * (1.0 - 0.8 * shut) * (1.0 - 0.8 * tuck),
         "mouthStretch": 0.45 * spread * (1.0 - 0.5 * shut),
         "mouthSmile": 0.25 * spread,
-        "mouthUpperUp": 0.5 * part * open_lips + 0.22 * tuck,
+        "mouthUpperUp": 0.5 * part * open_lips + 0.18 * tuck + 0.12 * jaw * open_lips,
         "mouthLowerDown": 0.8 * part * open_lips,
         "mouthShrugLower": 0.15 * press,
         "tongueOut": 0.4 * tongue * (1.0 - shut),

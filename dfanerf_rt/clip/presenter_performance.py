@@ -53,7 +53,7 @@ class PerformanceConfig:
     pitch_deg: float = 6.0
     roll_deg: float = 4.0
     blinks_per_s: float = 0.3
-    articulation: float = 1.25
+    articulation: float = 1.1
     """Scales how far the mouth opens and rounds."""
     neck_pivot: tuple[float, float, float] = (0.0, 0.06, 0.03)
     """The point of the head frame about which the head turns, metres: the top of the neck's spine."""
@@ -206,7 +206,11 @@ def _blinks(loudness: np.ndarray, config: PerformanceConfig, rng: np.random.Gene
     while frame < loudness.size:
         if rng.random() < hazard[frame]:
             # Lids close in two frames and open in three to four.
-            shape = np.array([0.45, 0.95, 1.0, 0.7, 0.35, 0.1]) if rng.random() < 0.6 else np.array([0.6, 1.0, 0.8, 0.4, 0.12])
+            shape = (
+                np.array([0.45, 0.95, 1.0, 0.7, 0.35, 0.1])
+                if rng.random() < 0.6
+                else np.array([0.6, 1.0, 0.8, 0.4, 0.12])
+            )
             if rng.random() < 0.25:
                 shape = np.insert(shape, 2, 1.0)
             length = min(len(shape), loudness.size - frame)
@@ -218,7 +222,11 @@ def _blinks(loudness: np.ndarray, config: PerformanceConfig, rng: np.random.Gene
 
 
 def _face(
-    expression: np.ndarray, loudness: np.ndarray, stress: np.ndarray, config: PerformanceConfig, rng: np.random.Generator
+    expression: np.ndarray,
+    loudness: np.ndarray,
+    stress: np.ndarray,
+    config: PerformanceConfig,
+    rng: np.random.Generator,
 ) -> None:
     """Brows that follow stress, and a friendliness that comes and goes."""
     n_frames = len(expression)
@@ -241,7 +249,11 @@ def _face(
 
 
 def _gaze(
-    expression: np.ndarray, head_pose: np.ndarray, blink: np.ndarray, config: PerformanceConfig, rng: np.random.Generator
+    expression: np.ndarray,
+    head_pose: np.ndarray,
+    blink: np.ndarray,
+    config: PerformanceConfig,
+    rng: np.random.Generator,
 ) -> None:
     """Eyes that rest on the camera while the head turns, with small saccades; lids that blink and follow the eyes."""
     n_frames = len(expression)

@@ -85,6 +85,37 @@ def vertex_normals(vertices: Floats, faces: Ints) -> Floats:
     return normals
 
 
+class Refinement:
+    """Splits every triangle in four, with new vertices on a curved surface (Phong tessellation, Boubekeur & Alexa 2008).
+
+    The old vertices stay where they are, so what is known of them, landmarks for one, holds on the fine mesh too.
+    """
+
+    CURVATURE = 0.75
+
+    def __init__(self, faces: Ints, n_vertices: int) -> None:
+        edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), 1)
+        self.edges, index = np.unique(edges, axis=0, return_inverse=True)
+        ab, bc, ca = (index.reshape(3, -1) + n_vertices).astype(np.int32)
+        a, b, c = faces.T
+        corners = [(a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca)]
+        self.faces: Ints = np.concatenate([np.stack(corner, 1) for corner in corners]).astype(np.int32)
+
+    def values(self, values: Floats) -> Floats:
+        """Values of the fine mesh's vertices from those (V, C) of the coarse one: means at the new vertices."""
+        return np.concatenate([values, 0.5 * (values[self.edges[:, 0]] + values[self.edges[:, 1]])])
+
+    def positions(self, vertices: Floats, normals: Floats) -> Floats:
+        """Positions of the fine mesh's vertices from position and normal (V, 3) of the coarse one."""
+        i, j = self.edges.T
+        half = 0.5 * (vertices[j] - vertices[i])
+        # A midpoint m = a + half lies above a's tangent plane by half . n_a; pulling it down onto both planes bends it.
+        lift = (half * normals[i]).sum(1, keepdims=True) * normals[i] - (half * normals[j]).sum(
+            1, keepdims=True
+        ) * normals[j]
+        return np.concatenate([vertices, vertices[i] + half - 0.5 * self.CURVATURE * lift])
+
+
 class Buffers:
     """The z-buffer of one thread, allocated once."""
 
@@ -99,7 +130,9 @@ class Buffers:
         rasterize(points, faces, height, width, self.face_id, self.weights, self.inverse_depth)
 
 
-def occlusion(vertices: Floats, faces: Ints, n_directions: int = 96, resolution: int = 320, bias_m: float = 1.5e-3) -> Floats:
+def occlusion(
+    vertices: Floats, faces: Ints, n_directions: int = 96, resolution: int = 320, bias_m: float = 1.5e-3
+) -> Floats:
     """Ambient occlusion of every vertex: the cosine-weighted share of the sky that it sees.
 
     Draws the mesh from directions spread evenly over the sphere (Fibonacci lattice) and asks, for each, whether
