@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,11 +63,11 @@ def run(command: LiveCommand) -> int:
         source.stop()
 
 
-def main() -> int:
-    """Entry point of ``dfanerf-live``."""
-    from dfanerf_rt.cli.main import guarded
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``dfanerf-live``; returns the exit status."""
+    from dfanerf_rt.cli.main import guarded, parse
 
-    return guarded("dfanerf-live", lambda: run(tyro.cli(LiveCommand, prog="dfanerf-live")))
+    return guarded("dfanerf-live", lambda: run(parse(LiveCommand, "dfanerf-live", arguments)))
 
 
 def _speak(command: LiveCommand, source: AudioSource) -> int:

@@ -228,9 +228,11 @@ class LivePipeline:
                 self._late_frames += 1
                 continue
             self._renderer.fold(request.condition, request.head_pose)
-            image = self._renderer.render().numpy()
+            # A buffer of its own for each frame, because the sinks read it while the next one is rendered.
+            image = torch.empty(self._renderer.height, self._renderer.width, 3, dtype=torch.uint8)
+            self._renderer.render(image)
             self.stats.rendered(1000.0 * (time.monotonic() - began_s))
-            if not self._media.put(Frame(request.index, image, request.captured_s, request.sound_s)):
+            if not self._media.put(Frame(request.index, image.numpy(), request.captured_s, request.sound_s)):
                 return
 
     def _deliver(self, on_frame: Callable[[int], None] | None) -> None:

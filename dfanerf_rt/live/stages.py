@@ -62,8 +62,8 @@ class Renderer(Protocol):
     def fold(self, condition: torch.Tensor, head_pose: torch.Tensor) -> Any:
         """Set the condition (48,) and the head pose (6,) of the next picture."""
 
-    def render(self) -> torch.Tensor:
-        """The picture: (H, W, 3) uint8 sRGB."""
+    def render(self, out: torch.Tensor | None = None) -> torch.Tensor:
+        """The picture into ``out``, (H, W, 3) uint8 sRGB, which the caller owns."""
 
 
 @dataclass(frozen=True)

