@@ -56,7 +56,7 @@ def head_field(
 
     first = normal(HIDDEN, grid.n_output, scale=(2.0 / grid.n_output) ** 0.5)
     second = normal(HIDDEN, HIDDEN, scale=(2.0 / HIDDEN) ** 0.5)
-    last = normal(4, HIDDEN, scale=HIDDEN**-0.5)
+    last = normal(4, HIDDEN, scale=4.0 * HIDDEN**-0.5)
     # Hidden units 0 and 1 carry the positive and the negative part of the distance through both layers.
     first[:2] = 0.0
     first[0, level_number * grid.n_features], first[1, level_number * grid.n_features] = 1.0, -1.0

@@ -1,0 +1,167 @@
+"""The fast path from an avatar to pictures: fold once a frame, then one native call that renders into a buffer."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+from PIL import Image
+
+from dfanerf_rt.avatar import Avatar
+from dfanerf_rt.backends.native import render_field as native_backend
+from dfanerf_rt.backends.native.render_field import NativeRenderer, Precision
+from dfanerf_rt.errors import AvatarError, ShapeError
+from dfanerf_rt.field.field import ConditionalField
+from dfanerf_rt.ops.camera import Camera
+from dfanerf_rt.ops.dispatch import dispatch
+from dfanerf_rt.ops.render_field import FoldedField, render_field
+
+
+class RenderSession:
+    """Renders one avatar, frame after frame: :meth:`fold`, then :meth:`render`. For one thread at a time.
+
+    On the CPU backend nothing is allocated a frame but a few small tensors, and the GIL is free while it works.
+
+    Args:
+        avatar: whose field and background.
+        device: where to render.
+        size: width in pixels, or (width, height) of the avatar's aspect ratio; None for the avatar's own.
+        backend: of the operator ``render_field``; None leaves the choice to the dispatcher.
+        precision: of the CPU backend: "bfloat16" (the fast one) or "float32".
+        n_threads: of the CPU backend; None takes torch's number.
+
+    Raises:
+        AvatarError: the avatar has no usable field or background.
+        ShapeError: the size is not positive or of another aspect ratio.
+        BackendUnavailable: the backend asked for cannot run here.
+    """
+
+    def __init__(
+        self,
+        avatar: Avatar,
+        device: str | torch.device = "cpu",
+        size: int | tuple[int, int] | None = None,
+        backend: str | None = None,
+        *,
+        precision: Precision = "bfloat16",
+        n_threads: int | None = None,
+    ) -> None:
+        self.device = torch.device(device)
+        self.camera = session_camera(avatar, size)
+        self.alpha = torch.zeros(self.camera.height, self.camera.width, device=self.device)
+        """(H, W) float32 alpha of the picture rendered last."""
+        self.depth_m = torch.zeros_like(self.alpha)
+        """(H, W) float32 depth of the picture rendered last, metres; 0 where it shows the background."""
+        self._background = session_background(avatar, self.camera).to(self.device)
+        self._picture = torch.zeros_like(self._background)
+        self._backend = backend
+        self._folded: FoldedField | None = None
+        self._native: NativeRenderer | None = None
+        field = ConditionalField.from_avatar(avatar).to(self.device).eval()
+        # The dispatcher's choice is made now, so that a backend that cannot run is refused before the first frame.
+        if dispatch("render_field", backend, self.device) is native_backend.render_field:
+            self._start_native(field, precision, n_threads or torch.get_num_threads())
+        else:
+            self._field = field
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+        return self.camera.width
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+        return self.camera.height
+
+    @property
+    def samples(self) -> int | None:
+        """Samples that the network evaluated for the last picture, where the backend counts them."""
+        return self._native.samples if self._native is not None else None
+
+    @torch.inference_mode()
+    def fold(self, condition: torch.Tensor, head_pose: torch.Tensor) -> None:
+        """Set what the next picture shows.
+
+        Args:
+            condition: (48,) f_c = [audio code or mouth code, eye code].
+            head_pose: (6,) rotation vector in radians, translation in metres.
+
+        Raises:
+            ShapeError: on other shapes.
+        """
+        condition = condition.to(self.device, torch.float32)
+        self._folded = self._field.fold(condition, head_pose.to(self.device, torch.float32))
+        if self._native is not None:
+            self._native.load_first_bias(self._folded)
+            if len(self._mixer):
+                self._native.fold_table(self._mixer @ self._field.normalise_condition(condition))
+
+    @torch.inference_mode()
+    def render(self, out: torch.Tensor | None = None) -> torch.Tensor:
+        """The picture of what was folded last.
+
+        Args:
+            out: (H, W, 3) uint8 that receives it; None for a buffer that the next call overwrites.
+
+        Returns:
+            (H, W, 3) uint8 sRGB, on the session's device.
+
+        Raises:
+            ShapeError: ``out`` is of another shape or dtype, or nothing was folded yet.
+        """
+        if self._folded is None:
+            raise ShapeError("render() before fold(): there is no condition and head pose to show")
+        picture = self._picture if out is None else out
+        if picture.shape != self._background.shape or picture.dtype != torch.uint8:
+            raise ShapeError(
+                f"out is {picture.dtype} {tuple(picture.shape)}, expected uint8 {tuple(self._background.shape)}"
+            )
+        if self._native is not None:
+            self._native.render(self._folded, self.camera, self._background, picture, self.alpha, self.depth_m)
+        else:
+            frame = render_field(self._folded, self.camera, self._background, out=picture, backend=self._backend)
+            self.alpha, self.depth_m = frame.alpha, frame.depth_m
+        return picture
+
+    def _start_native(self, field: ConditionalField, precision: Precision, n_threads: int) -> None:
+        # The native renderer mixes the tables itself; what is left to fold in torch is a field without them.
+        self._field, self._mixer = without_blend(field), field.mixer_weight.detach()
+        example = self._field.fold(field.condition_mean, field.pose_mean)
+        self._native = NativeRenderer(example, precision, n_threads)
+        self._native.load_network(example)
+        if len(self._mixer):
+            self._native.load_blend(field.table, field.blend_tables)
+        else:
+            self._native.load_table(field.table)
+
+
+def session_camera(avatar: Avatar, size: int | tuple[int, int] | None) -> Camera:
+    """The avatar's camera, scaled to a width or to (width, height)."""
+    meta = avatar.meta
+    camera = Camera(meta.width, meta.height, meta.focal_px, meta.cx, meta.cy)
+    if size is None:
+        return camera
+    width, height = size if isinstance(size, tuple) else (size, max(1, round(size * meta.height / meta.width)))
+    return camera.resized(width, height)
+
+
+def session_background(avatar: Avatar, camera: Camera) -> torch.Tensor:
+    """The avatar's background at the camera's size: (H, W, 3) uint8."""
+    stored = avatar.section("background").get("image")
+    if stored is None or stored.dtype != torch.uint8 or stored.ndim != 3 or stored.shape[2] != 3:
+        found = "missing" if stored is None else f"{stored.dtype} {tuple(stored.shape)}"
+        raise AvatarError(f"{avatar.where}: tensor 'background.image' is {found}, expected uint8 (H, W, 3)")
+    if tuple(stored.shape[:2]) == (camera.height, camera.width):
+        return stored.contiguous()
+    picture = Image.fromarray(stored.numpy()).resize((camera.width, camera.height), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(picture))
+
+
+def without_blend(field: ConditionalField) -> ConditionalField:
+    """The same field with no tables to mix: its fold gives everything but the table."""
+    plain = ConditionalField(dataclasses.replace(field.config, n_blend=0), field.aabb)
+    emptied = {"blend_tables", "mixer_weight"}
+    plain.load_state_dict({k: v[:0] if k in emptied else v for k, v in field.state_dict().items()})
+    return plain.to(field.aabb.device).eval().requires_grad_(False)
