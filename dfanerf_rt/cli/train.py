@@ -66,7 +66,9 @@ def run(command: TrainCommand) -> int:
     size_mb = command.out.stat().st_size / 1e6
     (work / "checkpoint.safetensors").unlink(missing_ok=True)
     (work / "sync.safetensors").unlink(missing_ok=True)
-    print(f"{command.out}: {size_mb:.1f} MB, trained in {(time.monotonic() - started) / 60:.1f} min; {work} holds a preview")
+    print(
+        f"{command.out}: {size_mb:.1f} MB, trained in {(time.monotonic() - started) / 60:.1f} min; {work} holds a preview"
+    )
     return 0
 
 
@@ -136,4 +138,8 @@ class _ProgressDisplay:
         now = time.monotonic()
         if fraction >= 1.0 or now - self._lines.get(stage, 0.0) > 10.0:
             self._lines[stage] = now
-            print(f"{now - self._started:7.1f} s  {stage:<10} {100 * fraction:5.1f} %  {shown}", file=sys.stderr, flush=True)
+            print(
+                f"{now - self._started:7.1f} s  {stage:<10} {100 * fraction:5.1f} %  {shown}",
+                file=sys.stderr,
+                flush=True,
+            )

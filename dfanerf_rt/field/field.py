@@ -104,7 +104,10 @@ class ConditionalField(nn.Module):
         n_eyes = self.config.n_blend // 4
         normal = self.normalise_condition(condition)
         self.mixer_weight.zero_()
-        for part, first, count in ((mouth, 0, self.config.n_blend - n_eyes), (eyes, self.config.n_blend - n_eyes, n_eyes)):
+        for part, first, count in (
+            (mouth, 0, self.config.n_blend - n_eyes),
+            (eyes, self.config.n_blend - n_eyes, n_eyes),
+        ):
             if count:
                 values = normal[:, part] - normal[:, part].mean(0)
                 _, scale, directions = torch.linalg.svd(values, full_matrices=False)
@@ -192,12 +195,18 @@ class ConditionalField(nn.Module):
         except (TypeError, ValueError, RuntimeError) as fault:
             raise AvatarError(f"{avatar.where}: damaged field settings ({fault})") from fault
         stored = {**avatar.section("field"), "occupancy": avatar.section("occupancy").get("grid")}
-        tensors = {name: value.to(torch.float32) if value.is_floating_point() else value for name, value in stored.items() if value is not None}
-        expected: dict[str, tuple[int | None, ...]] = {name: tuple(value.shape) for name, value in field.state_dict().items()}
+        tensors = {
+            name: value.to(torch.float32) if value.is_floating_point() else value
+            for name, value in stored.items()
+            if value is not None
+        }
+        expected: dict[str, tuple[int | None, ...]] = {
+            name: tuple(value.shape) for name, value in field.state_dict().items()
+        }
         check_tensors(avatar.where, tensors, expected, AvatarError)
         field.load_state_dict({name: tensors[name] for name in expected})
         return field.requires_grad_(False)
 
 
 def _mix_tables(base: torch.Tensor, tables: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    return base + torch.mv(tables.flatten(1).t(), weights).view_as(base)
+    return base + (weights @ tables.flatten(1)).view_as(base)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-CHUNK_ROWS = 8192
+CHUNK_ROWS = 4096
 
 Layers = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -41,10 +41,10 @@ class _ChunkedMlp(torch.autograd.Function):
             h1 = torch.addmm(b1, x, w1.t()).relu_()
             h2 = torch.addmm(b2, h1, w2.t()).relu_()
             gw3.addmm_(g3.t(), h2)
-            g2 = torch.mm(g3, w3).mul_(h2 > 0)
+            g2 = torch.ops.aten.threshold_backward(torch.mm(g3, w3), h2, 0)
             gw2.addmm_(g2.t(), h1)
             gb2 += g2.sum(0)
-            g1 = torch.mm(g2, w2).mul_(h1 > 0)
+            g1 = torch.ops.aten.threshold_backward(torch.mm(g2, w2), h1, 0)
             gw1.addmm_(g1.t(), x)
             gb1 += g1.sum(0)
             torch.mm(g1, w1, out=grad_features[rows])

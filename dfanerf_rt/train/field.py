@@ -11,14 +11,15 @@ from dfanerf_rt.clip.format import Clip
 from dfanerf_rt.field.config import FieldConfig
 from dfanerf_rt.field.field import ConditionalField
 from dfanerf_rt.field.mlp import mlp
-from dfanerf_rt.ops.composite import composite
+from dfanerf_rt.ops.composite_rays import composite_rays
 from dfanerf_rt.ops.hash_encode import hash_encode
-from dfanerf_rt.ops.render_field import FoldedField
+from dfanerf_rt.ops.march_rays import march_rays, march_space, sample_positions
 from dfanerf_rt.train.loop import Loop
 from dfanerf_rt.train.occupancy import OccupancyKeeper
 from dfanerf_rt.train.rays import FrameStore, SamplingConfig
 
 MAX_RAW_SIGMA = 15.0
+MIN_RAYS_PER_FRAME = 128
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,9 @@ class FieldTrainConfig:
     n_steps: int = 6000
     budget_s: float = 480.0
     frames_per_step: int = 2
-    rays_per_frame: int = 1536
+    samples_per_step: int = 100_000
+    """Rays are added or left out so that a step costs about this many samples, whatever the occupancy."""
+    max_rays_per_frame: int = 4096
     learning_rate_table: float = 1e-2
     learning_rate_mlp: float = 2e-3
     learning_rate_pose: float = 3e-4
@@ -41,12 +44,12 @@ class FieldTrainConfig:
     audio_share: float = 0.25
     """Share of steps whose mouth is driven by the audio code instead of the tracked mouth code."""
     matte_weight: float = 0.05
-    distortion_weight: float = 1e-3
+    distortion_weight: float = 1e-4
     pose_weight: float = 1.0
     """Pulls the refined poses towards the tracked ones (per radian^2 and per (0.1 m)^2)."""
     refine_pose: bool = True
-    hide_unseen_after: float = 0.1
-    """Share of the training after which cells behind surfaces are let go of."""
+    hide_unseen_after_steps: int = 300
+    """Steps after which cells behind surfaces are let go of."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
 
@@ -95,6 +98,7 @@ class FieldTrainer:
         self.field = ConditionalField(field_config, field_box(clip), self.generator)
         chin = clip.track.landmarks[frames.start : frames.stop, 8, 1].median()
         self.field.set_statistics(condition, self.tracked_pose, neck_y_m=float(chin) + 0.03)
+        self.rays_per_frame = 256
         self.refinement = nn.Parameter(torch.zeros_like(self.tracked_pose))
         self.optimizer = self._optimizer()
         self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
@@ -148,36 +152,36 @@ class FieldTrainer:
             for name, value in found.items():
                 scalars[name] = scalars.get(name, 0.0) + value / (1 if name == "samples" else len(frames))
         self.optimizer.step()
-        self.occupancy.update(loop.step, self._density, loop.fraction > config.hide_unseen_after)
+        wanted = self.rays_per_frame * config.samples_per_step / max(scalars["samples"], 1.0)
+        smoothed = 0.8 * self.rays_per_frame + 0.2 * wanted
+        self.rays_per_frame = int(min(max(smoothed, MIN_RAYS_PER_FRAME), config.max_rays_per_frame))
+        self.occupancy.update(loop.step, self._density, loop.step > config.hide_unseen_after_steps)
         return scalars
 
     def _frame_loss(self, frame: int) -> tuple[torch.Tensor, dict[str, float]]:
         config = self.config
-        pixels = self.store.sample(frame, config.rays_per_frame, self.generator)
+        pixels = self.store.sample(frame, self.rays_per_frame, self.generator)
         colour, matte, background = self.store.targets(frame, pixels)
         pose = self.head_pose(frame)
         folded = self.field.fold(self.frame_condition(frame), pose)
         directions = self.store.directions[pixels]
-        rays, ts, valid = march(folded, directions, self.generator)
-        positions = place(folded, directions[rays], ts[valid])
+        samples = march_rays(folded, directions, torch.rand(len(pixels), generator=self.generator))
+        positions = sample_positions(march_space(folded, directions), samples)
         features = hash_encode(positions, folded.table, folded.grid)
         raw = mlp(features, folded.weights, folded.biases)
-        sigma = torch.zeros(valid.shape).masked_scatter(valid, raw[:, 0].clamp_max(MAX_RAW_SIGMA).exp())
-        rgb = torch.zeros(*valid.shape, 3).masked_scatter(valid[..., None].expand(-1, -1, 3), torch.sigmoid(raw[:, 1:]))
-        out = composite(sigma, rgb, valid, folded.step_m)
-        with torch.no_grad():
-            light = 1.0 - torch.cumsum(out.weights, dim=1) + out.weights
-            self.occupancy.note_visibility(positions.detach(), light[valid])
+        sigma = raw[:, 0].clamp_max(MAX_RAW_SIGMA).exp()
+        out = composite_rays(sigma, torch.sigmoid(raw[:, 1:]), samples, folded.step_m)
+        self.occupancy.note_visibility(positions.detach(), samples, out.weights)
         picture = out.rgb + out.transmittance[:, None] * background
         error = picture - colour
         mse = error.square().mean()
-        matte_loss = (out.alpha - matte).square().mean()
+        matte_loss = (1.0 - out.transmittance - matte).square().mean()
         loss = mse + 0.02 * error.abs().mean() + config.matte_weight * matte_loss
-        loss = loss + config.distortion_weight * distortion(out.weights, ts, folded.step_m)
+        loss = loss + config.distortion_weight * out.distortion.mean()
         if config.refine_pose:
             moved = self.refinement[frame] * torch.tensor([1.0, 1.0, 1.0, 10.0, 10.0, 10.0])
             loss = loss + config.pose_weight * moved.square().sum()
-        return loss, {"loss": float(loss.detach()), "mse": float(mse.detach()), "samples": float(len(rays))}
+        return loss, {"loss": float(loss.detach()), "mse": float(mse.detach()), "samples": float(len(samples.t))}
 
     def _density(self, positions: torch.Tensor) -> torch.Tensor:
         """(N,) density of positions in the unit cube for the expression of a random training frame."""
@@ -185,58 +189,3 @@ class FieldTrainer:
         folded = self.field.fold(self.frame_condition(frame), self.head_pose(frame).detach())
         features = hash_encode(positions, folded.table, folded.grid)
         return mlp(features, folded.weights, folded.biases)[:, 0].clamp_max(MAX_RAW_SIGMA).exp()
-
-
-@torch.no_grad()
-def march(
-    folded: FoldedField, directions: torch.Tensor, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Stratified samples along rays that fall into occupied cells.
-
-    Returns:
-        The ray of every sample (N,), distances (R, S) in metres, and which of them are valid (R, S).
-    """
-    count = max(1, round((folded.far_m - folded.near_m) / folded.step_m + 0.499))
-    jitter = torch.rand(len(directions), 1, generator=generator)
-    ts = folded.near_m + (torch.arange(count) + jitter) * folded.step_m
-    u = _to_unit_cube(folded, directions[:, None], ts[..., None])
-    size = folded.occupancy.shape[0]
-    inside = ((u >= 0) & (u < 1)).all(-1)
-    cells = (u * size).long().clamp_(0, size - 1)
-    valid = inside & (folded.occupancy[cells[..., 0], cells[..., 1], cells[..., 2]] > 0)
-    return valid.nonzero()[:, 0], ts, valid
-
-
-def place(folded: FoldedField, directions: torch.Tensor, ts: torch.Tensor) -> torch.Tensor:
-    """(N, 3) positions in the unit cube of samples at distances (N,) along directions (N, 3); differentiable."""
-    return _to_unit_cube(folded, directions, ts[:, None]).clamp(0.0, 1.0)
-
-
-def _to_unit_cube(folded: FoldedField, directions: torch.Tensor, ts: torch.Tensor) -> torch.Tensor:
-    head, torso = folded.head_to_camera, folded.torso_to_camera
-    extent = folded.aabb[1] - folded.aabb[0]
-    # Both frames are affine in t, so the rigid transforms are applied to rays, not to samples.
-    head_start, head_slope = -(head[:, 3] @ head[:, :3]), directions @ head[:, :3]
-    torso_start, torso_slope = -(torso[:, 3] @ torso[:, :3]), directions @ torso[:, :3]
-    weight = torch.sigmoid(ts * (head_slope @ folded.neck[:3])[..., None] + (head_start @ folded.neck[:3] + folded.neck[3]))
-    in_torso = torso_start + ts * torso_slope
-    in_head = head_start + ts * head_slope
-    return (in_torso + weight * (in_head - in_torso) - folded.aabb[0]) / extent
-
-
-def distortion(weights: torch.Tensor, ts: torch.Tensor, step_m: float) -> torch.Tensor:
-    """Mean over rays of the spread of weights along a ray (Barron et al. 2022, eq. 15), distances in steps.
-
-    Args:
-        weights: (R, S).
-        ts: (R, S) distances in metres, increasing.
-    """
-    middles = ts / step_m
-    middles = middles - middles[:, :1]
-    total = torch.cumsum(weights, 1) - weights
-    moment = torch.cumsum(weights * middles, 1) - weights * middles
-    between = 2.0 * (weights * (middles * total - moment)).sum(1)
-    within = weights.square().sum(1) / 3.0
-    return (between + within).mean() / weights.shape[1]
-
-

@@ -14,6 +14,7 @@ import torch
 
 from dfanerf_rt.face.rotation import head_to_camera
 from dfanerf_rt.field.field import ConditionalField
+from dfanerf_rt.ops.march_rays import RaySamples
 from dfanerf_rt.train.rays import FrameStore
 
 UPDATE_EVERY = 16
@@ -51,7 +52,9 @@ class OccupancyKeeper:
         chosen = torch.linspace(0, len(store) - 1, min(len(store), 40)).long().unique()
         for index in chosen.tolist():
             head, torso = (head_to_camera(pose) for pose in (head_poses[index], field.torso_pose(head_poses[index])))
-            place = weight * (points @ head[:, :3].t() + head[:, 3]) + (1 - weight) * (points @ torso[:, :3].t() + torso[:, 3])
+            place = weight * (points @ head[:, :3].t() + head[:, 3]) + (1 - weight) * (
+                points @ torso[:, :3].t() + torso[:, 3]
+            )
             depth = place[:, 2].clamp_min(0.05)
             x = focal[0] * place[:, 0] / depth + focal[1]
             y = focal[0] * place[:, 1] / depth + focal[2]
@@ -69,11 +72,13 @@ class OccupancyKeeper:
         return float(kept.float().mean())
 
     @torch.no_grad()
-    def note_visibility(self, positions: torch.Tensor, transmittance: torch.Tensor) -> None:
-        """Remember the light that reached the cells of (N, 3) positions in the unit cube."""
+    def note_visibility(self, positions: torch.Tensor, samples: RaySamples, weights: torch.Tensor) -> None:
+        """Remember which cells light has reached: (N, 3) positions in the unit cube, and weights of the samples."""
+        stopped = torch.cumsum(weights, 0) - weights
+        light = 1.0 - (stopped - stopped[samples.offsets[:-1].clamp_max(max(len(weights) - 1, 0))][samples.ray])
         cells = (positions * self.resolution).long().clamp_(0, self.resolution - 1)
         flat = (cells[:, 0] * self.resolution + cells[:, 1]) * self.resolution + cells[:, 2]
-        self.seen.scatter_reduce_(0, flat, transmittance, reduce="amax")
+        self.seen.scatter_reduce_(0, flat, light, reduce="amax")
 
     @torch.no_grad()
     def update(self, step: int, density: Callable[[torch.Tensor], torch.Tensor], hide_unseen: bool) -> None:

@@ -159,6 +159,8 @@ def _sync_stage(
 
 def _fingerprint(clip: Clip, preset: Preset, seed: int) -> str:
     """Names the clip and the settings: a checkpoint goes on only under the same ones."""
-    settings = json.dumps({"clip": clip.meta.source_sha256, "frames": clip.meta.n_frames, "seed": seed, **asdict(preset)})
+    settings = json.dumps(
+        {"clip": clip.meta.source_sha256, "frames": clip.meta.n_frames, "seed": seed, **asdict(preset)}
+    )
     track = (clip.root / "track.safetensors").read_bytes()
     return hashlib.sha256(settings.encode() + track).hexdigest()[:16]

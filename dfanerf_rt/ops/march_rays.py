@@ -1,0 +1,89 @@
+"""Where the rays of a training step are sampled: stratified, in occupied space alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from dfanerf_rt.errors import ShapeError
+from dfanerf_rt.ops.dispatch import dispatch
+from dfanerf_rt.ops.render_field import FoldedField
+
+
+@dataclass(frozen=True)
+class RaySamples:
+    """Samples of R rays packed one ray after another, N in all."""
+
+    ray: torch.Tensor
+    """(N,) int64, the ray of every sample, rising."""
+    t: torch.Tensor
+    """(N,) distance along the ray in metres, increasing within a ray."""
+    offsets: torch.Tensor
+    """(R + 1,) int64; samples of ray r are offsets[r] to offsets[r + 1] - 1."""
+
+
+@dataclass(frozen=True)
+class MarchSpace:
+    """Rays in the field's unit cube: u(t) = torso + w (head - torso), both affine in t, w = sigmoid(neck(t))."""
+
+    head_origin: torch.Tensor
+    """(3,) u of the camera's centre by the head's frame."""
+    head_slope: torch.Tensor
+    """(R, 3) du/dt by the head's frame."""
+    torso_origin: torch.Tensor
+    torso_slope: torch.Tensor
+    neck_origin: torch.Tensor
+    """() signed distance of the camera's centre from the neck's plane, in units of its softness."""
+    neck_slope: torch.Tensor
+    """(R,)."""
+
+
+def march_space(folded: FoldedField, directions: torch.Tensor) -> MarchSpace:
+    """Both frames of a folded field along rays with unit directions (R, 3); differentiable."""
+    head, torso = folded.head_to_camera, folded.torso_to_camera
+    extent = folded.aabb[1] - folded.aabb[0]
+    head_origin, head_slope = -(head[:, 3] @ head[:, :3]), directions @ head[:, :3]
+    torso_origin, torso_slope = -(torso[:, 3] @ torso[:, :3]), directions @ torso[:, :3]
+    return MarchSpace(
+        head_origin=(head_origin - folded.aabb[0]) / extent,
+        head_slope=head_slope / extent,
+        torso_origin=(torso_origin - folded.aabb[0]) / extent,
+        torso_slope=torso_slope / extent,
+        neck_origin=head_origin @ folded.neck[:3] + folded.neck[3],
+        neck_slope=head_slope @ folded.neck[:3],
+    )
+
+
+def sample_positions(space: MarchSpace, samples: RaySamples) -> torch.Tensor:
+    """(N, 3) positions in the unit cube of packed samples; differentiable with respect to the space."""
+    t = samples.t[:, None]
+    torso = space.torso_origin + t * space.torso_slope[samples.ray]
+    head = space.head_origin + t * space.head_slope[samples.ray]
+    weight = torch.sigmoid(space.neck_origin + samples.t * space.neck_slope[samples.ray])
+    return (torso + weight[:, None] * (head - torso)).clamp(0.0, 1.0)
+
+
+@torch.no_grad()
+def march_rays(
+    folded: FoldedField, directions: torch.Tensor, jitter: torch.Tensor, backend: str | None = None
+) -> RaySamples:
+    """Samples at near + (i + jitter) step that fall into the box and into occupied cells.
+
+    Args:
+        folded: the field of this frame.
+        directions: (R, 3) unit directions.
+        jitter: (R,) in [0, 1); 0.5 gives the renderer's own samples.
+        backend: see :func:`dfanerf_rt.ops.dispatch.dispatch`.
+
+    Raises:
+        ShapeError: on other shapes.
+        BackendUnavailable: the backend asked for cannot run here.
+    """
+    if directions.ndim != 2 or directions.shape[1] != 3 or jitter.shape != directions.shape[:1]:
+        found = f"{tuple(directions.shape)} and {tuple(jitter.shape)}"
+        raise ShapeError(f"directions and jitter have shapes {found}, expected (R, 3) and (R,)")
+    space = march_space(folded, directions)
+    run = dispatch("march_rays", backend, folded.table.device)
+    result: RaySamples = run(space, jitter, folded.occupancy, folded.near_m, folded.step_m, folded.n_steps)
+    return result
