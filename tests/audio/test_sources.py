@@ -173,3 +173,15 @@ def test_choosing_a_microphone() -> None:
     ):
         with pytest.raises(AudioError, match=said):
             _choose(devices, wanted)
+
+
+def test_real_files(shared_data: Path) -> None:
+    import av
+
+    for path in sorted([*(shared_data / "audio").glob("*.wav"), *(shared_data / "grid").glob("*.mpg")]):
+        samples = load_audio(path)
+        with av.open(str(path)) as container:
+            stream = container.streams.audio[0]
+            seconds = float(stream.duration * stream.time_base)
+        assert len(samples) / 16000 == pytest.approx(seconds, abs=0.1), path.name
+        assert 0.01 < np.abs(samples).max() <= 1.0 and abs(samples.mean()) < 0.02, path.name

@@ -62,7 +62,7 @@ def virtual_microphone(folder: Path) -> Iterator[dict[str, str]]:
 
 def play(path: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     """Speak a WAV file into the microphone."""
-    return _start(["paplay", "--device=vspk", "--latency-msec=20", str(path)], environment)
+    return _start(["paplay", "--device=vspk", "--latency-msec=500", str(path)], environment)
 
 
 def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
