@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class EvaluateCommand:
     """Score an avatar on the frames of a clip that training did not see, beside the mean training frame."""
 
-    avatar: Annotated[str, tyro.conf.Positional]
+    avatar: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="AVATAR")]
     """An avatar file, or 'presenter', the bundled one."""
-    clip: Annotated[Path, tyro.conf.Positional]
+    clip: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CLIP")]
     """Folder written by 'dfanerf prepare'."""
     json: Path | None = None
     """Write the figures to this file."""
@@ -26,8 +26,8 @@ class EvaluateCommand:
     """Write comparison.mp4 (truth, renders, error side by side) and worst.png (the ten worst frames) to this folder."""
     backend: str | None = None
     """Render on this backend (see 'dfanerf info'); the fastest that can run by default."""
-    device: str = "cpu"
-    """Where to render: cpu or cuda."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where to render."""
 
 
 def run(command: EvaluateCommand) -> int:

@@ -12,7 +12,7 @@ import torch
 from dfanerf_rt.attributes.model import AttributeModel
 from dfanerf_rt.avatar import Avatar
 from dfanerf_rt.clip.format import Clip
-from dfanerf_rt.errors import AvatarError
+from dfanerf_rt.errors import AvatarError, BackendUnavailable
 from dfanerf_rt.evaluate.report import Detect, Evaluation, Progress, RenderFrame, evaluate_rows
 from dfanerf_rt.render.session import RenderSession
 from dfanerf_rt.sync.model import AudioEncoder, SyncConfig, encode_audio
@@ -57,7 +57,10 @@ def drive_rows(
 
     Raises:
         AvatarError: a section is missing or misshapen, or the avatar's camera is not the clip's.
+        BackendUnavailable: the backend or the device cannot run here.
     """
+    if device != "cpu" and not torch.cuda.is_available():
+        raise BackendUnavailable(f"device {device!r}: torch finds no CUDA GPU here; render on 'cpu'")
     check_fit(avatar, clip)
     attributes = AttributeModel.from_tensors(avatar.section("attributes"), where=avatar.where)
     mouth_code, eye_code = attributes.encode(clip.track.landmarks)
