@@ -7,8 +7,9 @@ refused before any room looks at it.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,11 @@ class AvatarMeta:
     """Licence under which this avatar may be used."""
     consent: str
     """Who agreed to be this avatar, and how; "synthetic person" where nobody was filmed."""
-    field: dict[str, Any] = field(default_factory=dict)
+    field: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Fields of ``FieldConfig``."""
-    sync: dict[str, Any] = field(default_factory=dict)
+    sync: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Fields of ``SyncConfig``; empty for an avatar trained on a silent clip."""
-    training: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Record of the training: preset, steps, seconds, seed, clip hash, losses."""
 
 

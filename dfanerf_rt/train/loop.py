@@ -13,7 +13,7 @@ ShouldStop = Callable[[], bool]
 """Asked between steps; True ends the stage after this step."""
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 - nothing went wrong
     """Training was asked to stop; a checkpoint has been written."""
 
 

@@ -76,7 +76,7 @@ def train_avatar(
         audio_code = encode_audio(encoder, samples, clip.meta.n_frames)[frames.start : frames.stop]
 
     condition = torch.cat([mouth_code, eye_code], dim=1)[frames.start : frames.stop]
-    trainer = FieldTrainer(clip, condition, audio_code, preset.field, preset.field_training, seed)
+    trainer = FieldTrainer(clip, condition, audio_code, preset.field_config, preset.field_training, seed)
     field = train_field(trainer, clip, work, fingerprint, staged("field"), should_stop)
 
     meta = clip.meta
@@ -109,7 +109,7 @@ def train_avatar(
             fps=meta.fps,
             licence=meta.licence,
             consent=meta.consent,
-            field=asdict(preset.field),
+            field=asdict(preset.field_config),
             sync=asdict(encoder.config) if encoder is not None else {},
             training=record,
         ),

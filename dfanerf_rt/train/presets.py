@@ -12,14 +12,14 @@ from dfanerf_rt.train.field import FieldTrainConfig
 class Preset:
     """Settings of a whole training."""
 
-    field: FieldConfig = field(default_factory=FieldConfig)
+    field_config: FieldConfig = field(default_factory=FieldConfig)
     field_training: FieldTrainConfig = field(default_factory=FieldTrainConfig)
     sync_budget_s: float = 90.0
 
 
 PRESETS: dict[str, Preset] = {
     "tiny": Preset(
-        field=FieldConfig(
+        field_config=FieldConfig(
             n_levels=8, log2_table_size=12, max_resolution=64, n_blend=4, occupancy_resolution=32, n_steps=48
         ),
         field_training=FieldTrainConfig(n_steps=60, budget_s=60.0, samples_per_step=20_000),
@@ -27,7 +27,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "preview": Preset(),
     "standard": Preset(
-        field=FieldConfig(log2_table_size=16, max_resolution=512, n_steps=160),
+        field_config=FieldConfig(log2_table_size=16, max_resolution=512, n_steps=160),
         field_training=FieldTrainConfig(
             n_steps=30_000, budget_s=3000.0, samples_per_step=200_000, max_rays_per_frame=8192
         ),
