@@ -6,6 +6,8 @@ what matters for a sound (closed lips for m, b, p) wins over what does not (Cohe
 coarticulation in synthetic visual speech", eq. 1-3).
 """
 
+# ruff: noqa: RUF001 - these are phonetic symbols, not look-alikes by mistake
+
 from __future__ import annotations
 
 import math

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from dfanerf_rt.clip.format import Clip, ClipMeta, ClipWriter, Track
-from dfanerf_rt.clip.presenter_performance import SENTENCES, Performance, PerformanceConfig, perform
+from dfanerf_rt.clip.presenter_performance import SENTENCES, VOICES, Performance, PerformanceConfig, perform
 from dfanerf_rt.errors import ClipError
 from dfanerf_rt.face.arkit import ARKIT_INDEX
 from dfanerf_rt.face.model import FaceModel
@@ -48,9 +48,9 @@ class PresenterConfig:
     """Width and height of the picture, pixels."""
     duration_s: float = 60.0
     sentences: tuple[str, ...] = SENTENCES
-    voices: tuple[str, ...] = ("en", "en-us")
+    voices: tuple[str, ...] = VOICES
     fps: float = 25.0
-    focal: float = 1.75
+    focal: float = 1.85
     """Focal length as a multiple of the picture's width: a head fills a little more than half of it."""
     position: tuple[float, float, float] = (0.0, -0.015, 0.8)
     """Where the head rests, camera coordinates, metres."""

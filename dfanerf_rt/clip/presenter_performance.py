@@ -35,6 +35,8 @@ SENTENCES = (
     "Look at the moon over the pool, how cool and blue the night is in June.",
     "Thank you very much for watching. Goodbye, and have a wonderful evening.",
 )
+VOICES = ("en-us", "en", "en+f3", "en-us+m3")
+"""Several, so that the lips learn to follow what is said and not who says it."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class PerformanceConfig:
     duration_s: float = 60.0
     """Sentences are spoken until at least this time has passed; the clip ends there."""
     sentences: tuple[str, ...] = SENTENCES
-    voices: tuple[str, ...] = ("en", "en-us")
+    voices: tuple[str, ...] = VOICES
     """espeak-ng voices, used in turn."""
     rate_wpm: int = 150
     yaw_deg: float = 12.0
@@ -82,7 +84,7 @@ def perform(config: PerformanceConfig, position: tuple[float, float, float]) -> 
     """
     rng = np.random.default_rng(config.seed)
     samples, phonemes = _speak(config, rng)
-    n_frames = int(round(samples.size * config.fps / SAMPLE_RATE_HZ))
+    n_frames = round(samples.size * config.fps / SAMPLE_RATE_HZ)
     # Visemes count a started frame as a frame; the picture track ends with the sound.
     mouth = viseme_track(phonemes, samples.size, config.fps, VisemeConfig(strength=config.articulation))[:n_frames]
     loudness = _loudness(samples, n_frames, config.fps)
@@ -100,7 +102,7 @@ def perform(config: PerformanceConfig, position: tuple[float, float, float]) -> 
 def _speak(config: PerformanceConfig, rng: np.random.Generator) -> tuple[np.ndarray, tuple[Phoneme, ...]]:
     """Sentences with pauses between them, cut to the duration (a whole number of frames)."""
     frame = SAMPLE_RATE_HZ / config.fps
-    total = int(round(round(config.duration_s * config.fps) * frame))
+    total = round(round(config.duration_s * config.fps) * frame)
     parts: list[np.ndarray] = [np.zeros(int(0.3 * SAMPLE_RATE_HZ), np.float32)]
     length, phonemes = parts[0].size, []
     order: list[int] = []

@@ -86,7 +86,7 @@ def vertex_normals(vertices: Floats, faces: Ints) -> Floats:
 
 
 class Refinement:
-    """Splits every triangle in four, with new vertices on a curved surface (Phong tessellation, Boubekeur & Alexa 2008).
+    """Splits every triangle in four, new vertices on a curved surface (Phong tessellation, Boubekeur & Alexa 2008).
 
     The old vertices stay where they are, so what is known of them, landmarks for one, holds on the fine mesh too.
     """

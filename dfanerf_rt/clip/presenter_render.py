@@ -76,8 +76,8 @@ class PresenterRenderer:
     def _project(self, camera: Floats) -> Floats:
         """(V, 3) column and row of the finely sampled picture, and 1 / depth."""
         points = np.empty_like(camera)
-        points[:, 2] = 1.0 / camera[:, 2]
-        scaled = camera[:, :2] * points[:, 2:] * self.view.focal_px + self.view.centre
+        points[:, 2] = self.scene.nearness / camera[:, 2]
+        scaled = camera[:, :2] / camera[:, 2:] * self.view.focal_px + self.view.centre
         points[:, :2] = scaled * self.view.samples
         return points
 

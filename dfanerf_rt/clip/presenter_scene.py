@@ -48,6 +48,8 @@ class Scene:
     """(V, 3) vertices of the neutral face, head coordinates."""
     masks: Floats
     """(V, 8), see :data:`dfanerf_rt.clip.presenter_shade.MASKS`."""
+    nearness: Floats
+    """(V,) factor on 1 / depth: the sheet inside the mouth gives way to the teeth that it touches."""
     eyes: Floats
     """(2, 4) centre and radius of the left and the right eyeball, head coordinates."""
 
@@ -76,7 +78,7 @@ class Scene:
         masks[:, column["depth"]] = rest[:, 2] - marks[60:68, 2].mean()
 
         normals = vertex_normals(rest, faces)
-        lumps = np.array([noise(*(35.0 * point)) for point in rest.astype(np.float64)], np.float32)
+        lumps = np.array([noise(*point) for point in (35.0 * rest).astype(np.float64)], np.float32)
         stand = HAIR_M * _step(-0.002, 0.030, hair) * (0.75 + 0.5 * lumps) * _step(-0.03, -0.10, rest[:, 1], 0.35)
         stand[(region == "ears") | (vertex_material != SKIN)] = 0.0
         stand += SHIRT_M * _step(-0.001, 0.006, shirt) * (0.8 + 0.4 * lumps)
@@ -97,6 +99,7 @@ class Scene:
             material=np.tile(material, 4),
             rest=fine.values(rest),
             masks=fine.values(masks),
+            nearness=fine.values(np.where(vertex_material == INNER, 0.996, 1.0).astype(np.float32)),
             eyes=eyes,
         )
 
@@ -139,7 +142,7 @@ def brow_distance(rest: Floats, marks: Floats) -> Floats:
         curve = _curve(marks[first : first + 5], closed=False)
         if first == 17:
             curve = curve[::-1]
-        curve = curve + (0.0, 0.0022, 0.0)
+        curve = curve + np.array([0.0, 0.0022, 0.0])
         gap = np.linalg.norm(rest[:, None, :] - curve[None], axis=2)
         along = gap.argmin(1) / (len(curve) - 1)
         half = np.interp(along, [0.0, 0.15, 0.6, 1.0], [0.0034, 0.0048, 0.0038, 0.0012])
@@ -161,12 +164,11 @@ def lash_distance(rest: Floats, marks: Floats) -> Floats:
 def hair_distance(rest: Floats, region: NDArray[np.str_]) -> Floats:
     """Metres behind the hairline: over the forehead, down before the ears, round the nape."""
     x, y, z = rest.astype(np.float64).T
-    line = np.interp(
-        z, [-0.10, -0.075, -0.050, -0.022, -0.010, 0.02, 0.05], [-0.122, -0.110, -0.088, -0.054, -0.014, 0.03, 0.05]
-    )
-    # A peak on the forehead, and a parting to one side.
+    front_to_back = [-0.10, -0.075, -0.050, -0.022, -0.010, 0.02, 0.05]
+    line = np.interp(z, front_to_back, [-0.122, -0.110, -0.088, -0.054, -0.014, 0.03, 0.05])
+    # A peak on the forehead, and a ragged edge.
     line = line + 0.004 * np.exp(-((x / 0.02) ** 2)) * (z < 0)
-    ragged = np.array([noise(*(45.0 * point), 0.0) for point in np.column_stack([x, z])])
+    ragged = np.array([noise(45.0 * a, 45.0 * b, 0.0) for a, b in zip(x, z, strict=True)])
     line = line + 0.012 * (ragged - 0.5) * (z < -0.03)
     distance = 0.8 * (line - y)
     return np.where(np.isin(region, ("ears", "torso")), np.minimum(distance, -0.006), distance).astype(np.float32)
@@ -177,14 +179,15 @@ def shirt_distance(rest: Floats) -> Floats:
     x, y, z = rest.astype(np.float64).T
     radius = np.hypot(x, 0.9 * (z - 0.02))
     collar = np.interp(radius, [0.045, 0.070, 0.085, 0.12], [0.160, 0.138, 0.112, 0.085])
-    collar = collar - 0.12 * (z - 0.0) * np.interp(radius, [0.0, 0.06], [0.0, 1.0])
+    collar = collar - 0.12 * z * np.interp(radius, [0.0, 0.06], [0.0, 1.0])
     return (y - collar).astype(np.float32)
 
 
 def _blush(rest: Floats, marks: Floats) -> Floats:
     """Redness in [0, 1] of cheeks, nose and chin."""
     nose = marks[33]
-    spots = [(nose + (0.0, -0.012, -0.004), 0.014, 0.55), (marks[8] + (0.0, -0.018, 0.0), 0.016, 0.25)]
+    tip, chin = nose + np.array([0.0, -0.012, -0.004]), marks[8] + np.array([0.0, -0.018, 0.0])
+    spots = [(tip, 0.014, 0.55), (chin, 0.016, 0.25)]
     for side in (-1, 1):
         spots.append((np.array([nose[0] + side * 0.038, nose[1] - 0.006, nose[2] + 0.025]), 0.020, 0.8))
         spots.append((np.array([side * 0.078, -0.005, 0.0]), 0.025, 0.8))

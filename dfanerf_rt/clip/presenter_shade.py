@@ -46,7 +46,7 @@ def _hash(x: int, y: int, z: int) -> float:
     h = np.uint32(x) * np.uint32(374761393) + np.uint32(y) * np.uint32(668265263) + np.uint32(z) * np.uint32(2147483647)
     h = (h ^ (h >> np.uint32(13))) * np.uint32(1274126177)
     h = h ^ (h >> np.uint32(16))
-    return np.float32(h & np.uint32(0xFFFFFF)) / np.float32(16777216.0)
+    return float(h & np.uint32(0xFFFFFF)) / 16777216.0
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
@@ -114,7 +114,7 @@ def shade(
     """
     # Directions towards the lights, in camera coordinates: key from the upper left, fill, and a rim from behind.
     lights = np.array([[-0.46, -0.58, -0.67], [0.78, -0.12, -0.61], [0.55, -0.55, 0.63]], np.float32)
-    power = np.array([[1.02, 0.97, 0.88], [0.20, 0.22, 0.26], [0.50, 0.50, 0.55]], np.float32)
+    power = np.array([[1.02, 0.97, 0.88], [0.20, 0.22, 0.26], [0.32, 0.32, 0.36]], np.float32)
     sky, ground = 0.34, 0.13
     height, width = alpha.shape
     albedo, value, m = np.empty(3, np.float32), np.empty(3, np.float32), np.empty(masks.shape[1], np.float32)
@@ -228,13 +228,15 @@ def shade(
                     occlusion = 0.25 + 0.75 * occlusion
                 elif kind == TEETH:
                     gap = abs(((abs(x) / 0.0078) + 0.5) % 1.0 - 0.5)
-                    shadow = np.exp(-max(m[7] - 0.006, 0.0) / 0.028) * (1 - 0.35 * (1 - _step(0.0, 0.10, gap)))
+                    shadow = np.exp(-max(m[7] - 0.006, 0.0) / 0.022) * (1 - 0.2 * (1 - _step(0.0, 0.10, gap)))
+                    # Cheeks keep light from the molars.
+                    shadow *= 1 - 0.93 * _step(0.013, 0.024, abs(x))
                     for k in range(3):
                         albedo[k] = (0.78, 0.73, 0.63)[k] * shadow
                     gloss, sharpness, soft = 0.10 * shadow, 60.0, 0.5
                     occlusion = 0.8 + 0.2 * occlusion
                 else:
-                    shadow = np.exp(-max(m[7], 0.0) / (0.030 if kind == TONGUE else 0.010))
+                    shadow = 0.15 + 0.85 * np.exp(-max(m[7], 0.0) / (0.030 if kind == TONGUE else 0.012))
                     for k in range(3):
                         albedo[k] = (
                             (0.46, 0.17, 0.155)[k] * shadow if kind == TONGUE else (0.30, 0.085, 0.08)[k] * shadow
@@ -266,7 +268,7 @@ def shade(
                     hx, hy, hz = lx + vx, ly + vy, lz + vz
                     half = (nx * hx + ny * hy + nz * hz) / (np.sqrt(hx * hx + hy * hy + hz * hz) + 1e-6)
                     if cosine > 0.0 and half > 0.0:
-                        shine += power[light, 1] * half**sharpness * (1 if light < 2 else 0.4)
+                        shine += power[light, 1] * half**sharpness * (1 if light < 2 else 0.1)
                 grazing = (1 - facing) ** 4
                 shine = shine * gloss * (1 + 3 * grazing) * lit * (0.12 * sharpness + 1.0) * 0.35
                 value[0] += albedo[0] * red_light + shine

@@ -1,5 +1,7 @@
 """Synthesised speech: times that cover the sound, refusals that say how to mend, threads that do not mix."""
 
+# ruff: noqa: RUF001 - these are phonetic symbols, not look-alikes by mistake
+
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor

@@ -1,5 +1,7 @@
 """Mouth shapes of phonemes: what each sound needs is there at its time, whatever stands beside it."""
 
+# ruff: noqa: RUF001 - these are phonetic symbols, not look-alikes by mistake
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,5 +1,7 @@
 """The synthetic presenter: the raster against closed forms, the clip against what it claims to show."""
 
+# ruff: noqa: RUF001 - these are phonetic symbols, not look-alikes by mistake
+
 from __future__ import annotations
 
 from dataclasses import replace
