@@ -141,7 +141,7 @@ class ConditionalField(nn.Module):
         bias = self.b1 + self.pose_weight @ pose
         if self.config.concat:
             bias = bias + self.condition_weight @ normal
-        table = self.table
+        table: torch.Tensor = self.table
         if self.config.n_blend:
             table = _mix_tables(self.table, self.blend_tables, self.mixer_weight @ normal)
         head = head_to_camera(head_pose)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ CHECKPOINT_SCHEMA = "dfanerf-checkpoint/1"
 
 def save_checkpoint(
     path: Path,
-    modules: dict[str, nn.Module],
-    optimizers: dict[str, torch.optim.Optimizer],
+    modules: Mapping[str, nn.Module],
+    optimizers: Mapping[str, torch.optim.Optimizer],
     tensors: dict[str, torch.Tensor],
     metadata: dict[str, Any],
 ) -> None:
@@ -33,8 +34,8 @@ def save_checkpoint(
 
 def load_checkpoint(
     path: Path,
-    modules: dict[str, nn.Module],
-    optimizers: dict[str, torch.optim.Optimizer],
+    modules: Mapping[str, nn.Module],
+    optimizers: Mapping[str, torch.optim.Optimizer],
     fingerprint: str,
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Restore what :func:`save_checkpoint` wrote; returns the loose tensors and the metadata.

@@ -18,11 +18,12 @@ from dfanerf_rt.attributes.model import AttributeModel
 from dfanerf_rt.avatar import Avatar, AvatarMeta
 from dfanerf_rt.clip.format import Clip
 from dfanerf_rt.errors import ClipError, DfanerfError
+from dfanerf_rt.face.model import FaceModel
 from dfanerf_rt.files import load_tensors, save_tensors
 from dfanerf_rt.sync.model import AudioEncoder, SyncConfig, encode_audio
 from dfanerf_rt.train.field import FieldTrainer
 from dfanerf_rt.train.field_stage import train_field
-from dfanerf_rt.train.loop import Progress, ShouldStop
+from dfanerf_rt.train.loop import Interrupted, Progress, ShouldStop
 from dfanerf_rt.train.presets import Preset
 from dfanerf_rt.train.sync import train_sync
 
@@ -65,7 +66,7 @@ def train_avatar(
     def staged(stage: str) -> Progress:
         return lambda fraction, scalars: on_progress(stage, fraction, scalars)
 
-    attributes = AttributeModel.bundled()
+    attributes = person_attributes(clip)
     mouth_code, eye_code = attributes.encode(clip.track.landmarks)
     on_progress("attributes", 1.0, {})
 
@@ -82,8 +83,8 @@ def train_avatar(
     meta = clip.meta
     tensors = {
         **field.state(),
-        **attributes.state_tensors(),
-        **(encoder.state_tensors() if encoder is not None else {}),
+        **attributes.state_tensors("attributes."),
+        **(_prefixed("sync.", encoder.state_tensors()) if encoder is not None else {}),
         "motion.recorded_pose": clip.track.head_pose[frames.start : frames.stop],
         "motion.recorded_eye_code": eye_code[frames.start : frames.stop],
         "face.identity": clip.track.identity,
@@ -117,6 +118,17 @@ def train_avatar(
     )
 
 
+def person_attributes(clip: Clip) -> AttributeModel:
+    """The bundled autoencoder (eq. 2) about the neutral face of the person in the clip."""
+    model = FaceModel.bundled()
+    neutral = model.landmarks(clip.track.identity, torch.zeros(clip.track.expression.shape[1]))
+    return AttributeModel.bundled().for_person(neutral)
+
+
+def _prefixed(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {prefix + name: value for name, value in tensors.items()}
+
+
 def discard(work: Path) -> None:
     """Remove the folder of a training that has become an avatar, or shall start anew."""
     shutil.rmtree(work, ignore_errors=True)
@@ -142,7 +154,7 @@ def _sync_stage(
         tensors, metadata = load_tensors(path, DfanerfError)
         if metadata.get("fingerprint") == fingerprint:
             on_progress(1.0, {})
-            return AudioEncoder.from_tensors(tensors, SyncConfig(**metadata["config"]), path)
+            return AudioEncoder.from_tensors(tensors, SyncConfig.from_dict(metadata["config"], path), path)
     frames = clip.meta.train_frames
     encoder = train_sync(
         samples,
@@ -153,6 +165,8 @@ def _sync_stage(
         on_progress=on_progress,
         should_stop=should_stop,
     )
+    if should_stop():
+        raise Interrupted("stopped while learning the lips; the same command begins that stage again")
     save_tensors(path, encoder.state_tensors(), {"fingerprint": fingerprint, "config": asdict(encoder.config)})
     return encoder
 
