@@ -107,3 +107,11 @@ def test_an_avatar_loads_warm(avatar: Path) -> None:
     assert (chain.renderer.width, chain.renderer.height) == (32, 32)
     assert chain.encoder.n_samples == 0, "warming up leaves no sound behind"
     assert torch.equal(chain.motion.next()[0], load_chain(avatar, size=32).motion.next()[0])
+
+
+def test_the_demo_s_timing_renders_a_hundred_frames(avatar: Path) -> None:
+    from dfanerf_rt.cli.demo import time_render
+    from dfanerf_rt.live.chain import load_chain
+
+    times_ms = time_render(load_chain(avatar, size=16))
+    assert len(times_ms) == 100 and min(times_ms) > 0

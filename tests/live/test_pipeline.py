@@ -6,14 +6,16 @@ import threading
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
 
-from dfanerf_rt.audio.sources import FileSource
+from dfanerf_rt.audio.sources import FileSource, load_audio
 from dfanerf_rt.clip.format import write_wav
 from dfanerf_rt.errors import AudioError, DfanerfError
 from dfanerf_rt.live.pipeline import LiveConfig, LivePipeline
+from dfanerf_rt.live.sinks.mp4 import Mp4Sink
 from tests.live.doubles import BarRenderer, CountingMotion, LevelEncoder, MemorySink
 
 STATS_KEYS = [
@@ -176,3 +178,43 @@ def test_an_encoder_that_never_answers_is_a_fault(tmp_path: Path) -> None:
     pipeline, _, _ = make(tmp_path / "a.wav", realtime=False, encoder=LevelEncoder(lookahead_frames=1000))
     with pytest.raises(RuntimeError, match="0 of 5 frames"):
         pipeline.run()
+
+
+def flashes_and_clicks(path: Path) -> tuple[list[float], list[float]]:
+    """Times at which a file turns white, and at which it clicks, seconds."""
+    with av.open(str(path)) as container:
+        white = [(float(f.time), f.to_ndarray(format="gray").mean() > 128) for f in container.decode(video=0)]
+    flashes = [
+        time_s for (time_s, now), (_, before) in zip(white, [(0.0, False), *white], strict=False) if now > before
+    ]
+    loud = np.flatnonzero(np.abs(load_audio(path)) > 0.2)
+    return flashes, [start / 16000 for start in loud[np.diff(loud, prepend=-9999) > 1600]]
+
+
+def test_the_file_is_in_step_where_nothing_is_dropped(tmp_path: Path) -> None:
+    clicks(tmp_path / "a.wav", 4.0)
+    sink = Mp4Sink(tmp_path / "a.mp4", 64, 48)
+    source = FileSource(tmp_path / "a.wav", realtime=False)
+    config = LiveConfig(realtime=False)
+    LivePipeline(source, LevelEncoder(2), CountingMotion(), BarRenderer(), [sink], config).run()
+    flashes, heard = flashes_and_clicks(tmp_path / "a.mp4")
+    assert heard == pytest.approx(np.arange(10) * 0.4, abs=0.003)
+    assert flashes == pytest.approx(heard, abs=0.003)
+
+
+def test_the_file_stays_in_step_where_frames_are_dropped(tmp_path: Path) -> None:
+    samples = np.zeros(48000, np.float32)
+    for start in (0, 16000, 32000):  # tones of half a second: even half of the frames show them
+        samples[start : start + 8000] = 0.5 * np.sin(np.arange(8000) * 0.3)
+    write_wav(tmp_path / "a.wav", samples)
+    sink = Mp4Sink(tmp_path / "a.mp4", 64, 48)
+    source = FileSource(tmp_path / "a.wav")
+    pipeline = LivePipeline(source, LevelEncoder(), CountingMotion(), BarRenderer(render_s=0.09), [sink])
+    report = pipeline.run()
+    assert report.dropped_frames > 20
+    flashes, heard = flashes_and_clicks(tmp_path / "a.mp4")
+    assert heard == pytest.approx([0.0, 1.0, 2.0], abs=0.003)
+    late_s = np.array(flashes) - heard
+    assert len(flashes) == 3 and late_s.min() > -0.003 and late_s.max() < 0.2, "late by held pictures, never drifting"
+    assert sink.writer.frames == 75
+    assert sink.writer.repeated_frames == 75 - report.frames
