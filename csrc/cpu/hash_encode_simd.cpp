@@ -12,7 +12,7 @@ namespace dfanerf::cpu::DFANERF_SIMD_NAMESPACE {
 namespace {
 
 constexpr int kLanes = 16;
-constexpr int kBlock = 512;  // samples that go through one level before the next: the level stays in cache
+constexpr int kBlock = 2048;  // samples that go through one level before the next: the level stays in cache
 
 typedef float Vec __attribute__((vector_size(64)));
 typedef uint32_t UVec __attribute__((vector_size(64)));
@@ -178,9 +178,16 @@ void forward(const HashGrid& grid, const float* positions, int64_t begin, int64_
   }
 }
 
+// The features of one entry, moved as one.
+template <int F>
+struct Features {
+  typedef float Type __attribute__((vector_size(4 * F)));
+};
+
 template <int F>
 void backward_table(const HashGrid& grid, const float* positions, int64_t n, const float* grad_out, float* grad_table,
                     int first_level, int level_step) {
+  using Entry = typename Features<F>::Type;
   const int64_t stride = grid.n_output();
   for (int l = first_level; l < grid.n_levels; l += level_step)
     std::memset(grad_table + static_cast<int64_t>(grid.levels[l].offset) * F, 0,
@@ -191,6 +198,7 @@ void backward_table(const HashGrid& grid, const float* positions, int64_t n, con
     for (int l = first_level; l < grid.n_levels; l += level_step) {
       const GridLevel level = grid.levels[l];
       float* entries = grad_table + static_cast<int64_t>(level.offset) * F;
+      const float* grad = grad_out + begin * stride + l * F;
       for (int first = 0; first < block.count; first += kLanes) {
         const int lanes = lanes_from(block, first);
         Corners corners;
@@ -203,13 +211,15 @@ void backward_table(const HashGrid& grid, const float* positions, int64_t n, con
           std::memcpy(entry[c], &corners.entry[c], sizeof(Vec));
           std::memcpy(w[c], &weight[c], sizeof(Vec));
         }
-        const float* grad = grad_out + (begin + first) * stride + l * F;
         for (int i = 0; i < lanes; ++i, grad += stride) {
-          float g[F];
-          for (int f = 0; f < F; ++f) g[f] = grad[f];
+          Entry g;
+          std::memcpy(&g, grad, sizeof g);
           for (int c = 0; c < 8; ++c) {
             float* target = entries + static_cast<size_t>(entry[c][i]) * F;
-            for (int f = 0; f < F; ++f) target[f] += w[c][i] * g[f];
+            Entry sum;
+            std::memcpy(&sum, target, sizeof sum);
+            sum += g * w[c][i];
+            std::memcpy(target, &sum, sizeof sum);
           }
         }
       }
