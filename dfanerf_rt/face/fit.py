@@ -9,8 +9,9 @@ weigh while identity is paid once, what is always there becomes identity, and wh
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -51,10 +52,11 @@ class FitConfig:
     frame_steps: int = 10
     chunk_frames: int = 600
     chunk_overlap_frames: int = 24
-    data_strength: float = 0.15
+    data_strength: float = 0.5
     """Landmarks of one frame err together: their evidence counts this much of independent ones with 1 px of error."""
     scale_px: float = 3.0
     """Errors beyond this are outliers."""
+    first_scale_px: float = 12.0
     turn_std_rad: float = 0.004
     """Second difference of the pose's rotation, a frame."""
     move_std_m: tuple[float, float, float] = (4e-4, 4e-4, 8e-4)
@@ -63,13 +65,15 @@ class FitConfig:
     """Factor on the usual change of expressions within a frame."""
     sparsity: float = 0.6
     """Price of a whole expression."""
-    expression_std: float = 0.8
+    expression_std: float = 1.5
     blink_std: float = 0.12
     """How closely eyeBlink follows the lids' opening."""
-    identity_std: float = 3.0
-    offset_std_m: float = 2e-3
+    identity_std: float = 1.0
+    offset_std_m: float = 7e-4
+    offset_steps: int = 3
+    """Further steps of the first stage, in which identity is held and the personal offsets are found."""
     fov_deg: float = 26.0
-    fov_log_std: float = 0.12
+    fov_log_std: float = 0.25
     """One view tells little of the focal length: it stays near this field of view of the picture's shorter side."""
     fov_range_deg: tuple[float, float] = (15.0, 50.0)
 
@@ -119,8 +123,19 @@ def fit_track(
     if not trusted.any():
         raise ShapeError("no frame has landmarks")
     fitter = _Fitter(model, landmarks, trusted, view, short_side_px or view.width, config, progress or _silent)
-    with torch.no_grad():
+    with torch.no_grad(), _one_thread():
         return fitter.run()
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """The fit is many small products: on a busy machine threads that wait for each other make it ten times slower."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _silent(share: float, message: str) -> None:
@@ -182,9 +197,11 @@ class _Fitter:
         chosen = tracked[torch.linspace(0, len(tracked) - 1, min(len(tracked), config.shared_frames)).round().long()]
         now, seen, closure = start.frames(chosen), self.seen.frames(chosen), self.closure[chosen]
         n_frames = len(chosen)
-        for step in range(config.shared_steps):
-            self.progress(0.4 * step / config.shared_steps, "identity and camera")
-            system = normal_equations(self.points, now, seen, self.view, config.scale_px, config.data_strength, True)
+        for step in range(config.shared_steps + config.offset_steps):
+            self.progress(0.4 * step / (config.shared_steps + config.offset_steps), "identity and camera")
+            # errors of the first guess are no outliers: the robust scale shrinks to its value over some steps
+            scale_px = max(config.scale_px, config.first_scale_px * 0.75**step)
+            system = normal_equations(self.points, now, seen, self.view, scale_px, config.data_strength, True)
             self._add_priors(system.frame, system.frame_gradient, now, closure)
             system.frame.diagonal(dim1=1, dim2=2)[:, :N_POSE] += 1e-3
             # identity and camera are paid once for each frame, or a long clip would silence their priors
@@ -197,12 +214,15 @@ class _Fitter:
             diagonal[-1] += share / config.fov_log_std**2
             system.shared_gradient[-1] += share * focal_error / config.fov_log_std**2
             free = free_in_box(now.expression, system.frame_gradient)
+            if step >= config.shared_steps:
+                # identity has said its part and stays, or it would drift towards whatever suits the offsets
+                diagonal += 1e12
             frame_step, shared_step = solve_shared(system, free)
             now.identity = (now.identity + shared_step[:-1].float()).clamp(-4.0, 4.0)
             now.log_focal = (now.log_focal + shared_step[-1].clamp(-0.2, 0.2).float()).clamp(*self.log_focal_range)
             now.pose = now.pose + frame_step[:, :N_POSE].float()
             now.expression = (now.expression + frame_step[:, N_POSE:].clamp(-0.5, 0.5).float()).clamp(0.0, 1.0)
-            if step >= 4:
+            if step >= config.shared_steps:
                 now.offset = fit_offset(
                     self.points, now, seen, self.view, config.scale_px, config.data_strength, config.offset_std_m
                 )

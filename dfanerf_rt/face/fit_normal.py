@@ -102,6 +102,10 @@ class NormalEquations:
     """(G,)."""
 
 
+BLOCK_FRAMES = 16
+"""Frames linearised at once: their Jacobian then stays in the cache, which is several times faster."""
+
+
 def normal_equations(
     points: FitPoints, unknowns: Unknowns, seen: Observation, view: View, scale_px: float, strength: float, shared: bool
 ) -> NormalEquations:
@@ -112,6 +116,23 @@ def normal_equations(
         strength: factor on the whole data term.
         shared: also derive by identity and focal length.
     """
+    blocks = []
+    for first in range(0, len(unknowns.pose), BLOCK_FRAMES):
+        part = slice(first, first + BLOCK_FRAMES)
+        blocks.append(_block(points, unknowns.frames(part), seen.frames(part), view, scale_px, strength, shared))
+    hessian, gradient = (torch.cat(parts) for parts in zip(*blocks, strict=True))
+    n = N_POSE + unknowns.expression.shape[1]
+    if not shared:
+        return NormalEquations(hessian, gradient, None, None, None)
+    return NormalEquations(
+        hessian[:, :n, :n], gradient[:, :n], hessian[:, :n, n:], hessian[:, n:, n:].sum(0), gradient[:, n:].sum(0)
+    )
+
+
+def _block(
+    points: FitPoints, unknowns: Unknowns, seen: Observation, view: View, scale_px: float, strength: float, shared: bool
+) -> tuple[Tensor, Tensor]:
+    """J^T W J and J^T W r of some frames, over pose, expression and, if asked for, identity and log focal length."""
     unit = REFERENCE_WIDTH_PX / view.width
     focal = unknowns.log_focal.exp()
     rotation = rotation_matrix(unknowns.pose[:, :3])
@@ -144,12 +165,7 @@ def normal_equations(
     jacobian, stacked = jacobian * root[..., None], stacked * root
     hessian = (jacobian.transpose(1, 2) @ jacobian).double()
     gradient = torch.einsum("tnk,tn->tk", jacobian, stacked).double()
-    n = N_POSE + unknowns.expression.shape[1]
-    if not shared:
-        return NormalEquations(hessian, gradient, None, None, None)
-    return NormalEquations(
-        hessian[:, :n, :n], gradient[:, :n], hessian[:, :n, n:], hessian[:, n:, n:].sum(0), gradient[:, n:].sum(0)
-    )
+    return hessian, gradient
 
 
 def fit_offset(
