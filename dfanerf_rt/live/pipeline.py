@@ -121,6 +121,10 @@ class LivePipeline:
                 ("listen", lambda: self._listen(limit), None, self._requests),
             )
         ]
+        # The encoder's tensors are tiny: torch's second thread would only spin beside the renderer, at a hundred times
+        # the cost. The native renderer has threads of its own.
+        torch_threads = torch.get_num_threads()
+        torch.set_num_threads(1)
         try:
             self._source.start()
             self.stats.start(time.monotonic())
@@ -130,6 +134,8 @@ class LivePipeline:
         except BaseException:
             self._abandon(threads)
             raise
+        finally:
+            torch.set_num_threads(torch_threads)
         self._source.stop()
         self._finish()
         return self.stats.report(
