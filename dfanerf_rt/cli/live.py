@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 class LiveCommand:
     """Let an avatar speak what a microphone or a sound file says, in real time. Ctrl-C finishes the file and ends."""
 
-    avatar: Annotated[str, tyro.conf.Positional] = "presenter"
+    avatar: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[AVATAR]")] = "presenter"
     """Avatar file, or 'presenter', the bundled one."""
-    mic: bool = False
+    mic: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Listen to the microphone."""
     audio: Path | None = None
     """Listen to a sound or video file instead, at the pace at which it would be spoken."""
     device: str | None = None
     """Microphone, by number or by a part of its name; see --list-devices."""
-    list_devices: bool = False
+    list_devices: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print the microphones and end."""
     out: Path | None = None
     """Record picture and sound into this MP4."""
@@ -47,7 +47,7 @@ class LiveCommand:
     """Where in the recorded motion to begin; at its beginning where it is not given."""
     mark: bool = True
     """Draw a small visible mark 'synthetic'. The file's metadata says it in any case."""
-    fast: bool = False
+    fast: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """With --audio: as fast as the machine can, no frame dropped."""
 
 

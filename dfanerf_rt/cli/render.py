@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class RenderCommand:
     """Let an avatar speak a sound file into an MP4, as fast as the machine can, every frame rendered."""
 
-    avatar: Annotated[str, tyro.conf.Positional]
+    avatar: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="AVATAR")]
     """Avatar file, or 'presenter', the bundled one."""
     audio: Path
     """Sound or video file whose sound is spoken."""
