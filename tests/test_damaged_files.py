@@ -24,7 +24,9 @@ from dfanerf_rt.audio.sources import load_audio
 from dfanerf_rt.avatar import Avatar, AvatarMeta
 from dfanerf_rt.clip.format import Clip, ClipMeta, ClipWriter, Track, write_wav
 from dfanerf_rt.errors import AudioError, AvatarError, ClipError, DfanerfError
+from dfanerf_rt.field.field import ConditionalField
 from dfanerf_rt.files import atomic_path, write_json
+from dfanerf_rt.sync.model import SyncConfig
 
 N_FRAMES, SIZE = 12, 32
 REPOSITORY = Path(__file__).parent.parent
@@ -197,6 +199,21 @@ def test_a_damaged_track(clip: Path, damage: Damage, monkeypatch: pytest.MonkeyP
 def test_an_avatar_with_wrong_metadata(avatar: Path, values: dict[str, object], says: str) -> None:
     _on_metadata(**values)(avatar, "")
     assert says in _refusal(lambda: Avatar.load(avatar), AvatarError)
+
+
+@pytest.mark.parametrize("value", ["x", None, -1, 2.5, []], ids=str)
+@pytest.mark.parametrize("name", ["hidden", "n_levels", "n_steps"])
+def test_an_avatar_with_wrong_field_settings(name: str, value: object) -> None:
+    meta = AvatarMeta("test", SIZE, SIZE, 40.0, 16.0, 16.0, 25.0, "CC0-1.0", "synthetic person", field={name: value})
+    _refusal(lambda: ConditionalField.from_avatar(Avatar(meta, {})), AvatarError)
+
+
+@pytest.mark.parametrize("value", ["x", None, -1, 2.5, []], ids=str)
+@pytest.mark.parametrize("name", ["lookahead_ms", "n_coefficients", "channels", "code_dim"])
+def test_an_avatar_with_wrong_sync_settings(name: str, value: object) -> None:
+    if name == "lookahead_ms" and value == 2.5:
+        value = float("nan")
+    _refusal(lambda: SyncConfig.from_dict({name: value}), AvatarError)
 
 
 def test_an_avatar_that_is_not_there() -> None:
