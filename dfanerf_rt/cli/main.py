@@ -113,15 +113,14 @@ def _complain(prog: str, message: str) -> int:
 
 
 def _first_part(box: str) -> str:
-    """The message in tyro's frame, without the frame and what follows its dividing line."""
+    """The message in tyro's frame, without its title and what follows its dividing line."""
     lines: list[str] = []
-    for line in box.splitlines():
-        text = line.strip("│╭╮╰╯ ")
-        if line.startswith("│") and text.startswith("──"):
+    for line in box.strip().splitlines()[1:]:
+        text = line.strip("│|╰╯+ ")  # drawn in ASCII where the terminal knows no more
+        if lines and text and not text.strip("─-"):
             break
-        if text and not text.startswith("─"):
-            lines.append(text)
-    return " ".join(lines)
+        lines.append(text)
+    return " ".join(text for text in lines if text)
 
 
 if __name__ == "__main__":

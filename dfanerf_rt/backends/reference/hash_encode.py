@@ -19,7 +19,8 @@ def hash_encode(positions: torch.Tensor, table: torch.Tensor, config: HashGridCo
 
 
 def _encode_level(positions: torch.Tensor, table: torch.Tensor, level: HashGridLevel) -> torch.Tensor:
-    # Positions outside the unit cube are pulled to it. float64 holds the product exactly: this is the fused multiply-add of the kernels.
+    # Positions outside the unit cube are pulled to it. float64 holds the product exactly: this is the fused
+    # multiply-add of the kernels.
     scaled = (positions.clamp(0.0, 1.0).double() * level.scale + 0.5).to(positions.dtype)
     cell = scaled.detach().floor()
     fraction = scaled - cell
