@@ -117,10 +117,11 @@ def _first_part(box: str) -> str:
     lines: list[str] = []
     for line in box.strip().splitlines()[1:]:
         text = line.strip("│|╰╯+ ")  # drawn in ASCII where the terminal knows no more
-        if lines and text and not text.strip("─-"):
+        if text.strip("─-"):
+            lines.append(text)
+        elif lines:
             break
-        lines.append(text)
-    return " ".join(text for text in lines if text)
+    return " ".join(lines)
 
 
 if __name__ == "__main__":
