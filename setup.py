@@ -34,15 +34,12 @@ def build_mode() -> str:
 
 
 def find_nvcc() -> str | None:
-    """The CUDA compiler from CUDACXX, CUDA_HOME, PATH, or /usr/local/cuda; None if there is none."""
-    candidates = [os.environ.get("CUDACXX")]
-    candidates += [f"{os.environ[name]}/bin/nvcc" for name in ("CUDA_HOME", "CUDA_PATH") if name in os.environ]
-    candidates += ["nvcc", "/usr/local/cuda/bin/nvcc"]
-    for candidate in candidates:
-        found = shutil.which(candidate) if candidate else None
-        if found:
-            return found
-    return None
+    """The CUDA compiler that CUDACXX or CUDA_HOME name; if neither is set, from PATH or /usr/local/cuda."""
+    if "CUDACXX" in os.environ:
+        return shutil.which(os.environ["CUDACXX"])
+    if "CUDA_HOME" in os.environ:
+        return shutil.which(f"{os.environ['CUDA_HOME']}/bin/nvcc")
+    return shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
 
 
 def find_tool(name: str) -> str | None:
@@ -71,7 +68,7 @@ def configure_command(build_dir: Path) -> list[str]:
     nvcc = find_nvcc() if mode in ("auto", "cuda") else None
     if mode == "cuda" and nvcc is None:
         sys.exit(
-            "DFANERF_BUILD=cuda, but no nvcc was found in CUDACXX, CUDA_HOME, PATH or /usr/local/cuda; "
+            "DFANERF_BUILD=cuda, but no nvcc was found (CUDACXX, CUDA_HOME, else PATH and /usr/local/cuda); "
             "install the CUDA toolkit, or build with DFANERF_BUILD=cpu"
         )
     command = [
