@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dfanerf_rt.errors import AvatarError
-from dfanerf_rt.files import check_tensors, load_tensors, save_tensors
+from dfanerf_rt.files import check_tensors, from_json_object, load_tensors, save_tensors
 
 AVATAR_SCHEMA = "dfanerf-avatar/1"
 SECTIONS = ("field", "occupancy", "attributes", "sync", "motion", "face", "background")
@@ -88,21 +88,17 @@ class Avatar:
         shapes = stored.pop("shapes", None)
         if not isinstance(shapes, dict):
             raise AvatarError(f"{path}: the manifest of shapes is missing")
+        for name, shape in shapes.items():
+            if not isinstance(shape, list) or not all(isinstance(extent, int) for extent in shape):
+                raise AvatarError(f"{path}: the manifest of shapes is damaged at '{name}'")
         check_tensors(path, tensors, {name: tuple(shape) for name, shape in shapes.items()}, AvatarError)
         unlisted = sorted(set(tensors) - set(shapes))
         if unlisted:
             raise AvatarError(f"{path}: tensor '{unlisted[0]}' is not in the manifest")
-        known = {entry.name for entry in fields(AvatarMeta)}
-        unknown = sorted(set(stored) - known)
-        if unknown:
-            raise AvatarError(f"{path}: unknown metadata {unknown[0]!r}")
-        try:
-            meta = AvatarMeta(**stored)
-        except TypeError as fault:
-            raise AvatarError(f"{path}: damaged metadata ({fault})") from fault
+        meta = from_json_object(AvatarMeta, stored, str(path), AvatarError)
         for name in ("width", "height", "focal_px", "fps"):
             value = getattr(meta, name)
-            if not isinstance(value, (int, float)) or not value > 0:
+            if value <= 0:
                 raise AvatarError(f"{path}: {name} is {value!r}, expected a positive number")
         return cls(meta, tensors, path)
 

@@ -79,8 +79,11 @@ def load_tensors(path: Path, error: type[DfanerfError]) -> tuple[dict[str, torch
     if not path.is_file():
         raise error(f"{path}: is a folder, expected a file" if path.is_dir() else f"{path}: no such file")
     with path.open("rb") as stream:
-        head = stream.read(8)
-    if head[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") or head[:4] == b"PK\x03\x04":
+        head = stream.read(9)
+    # A safetensors file begins with a length, whose bytes may be any, and "{".
+    if head[8:] != b"{" and (
+        head[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") or head[:4] == b"PK\x03\x04"
+    ):
         raise error(f"{path}: this is a pickle or zip archive, which is never loaded; a .safetensors file is expected")
     try:
         with safe_open(str(path), framework="pt", device="cpu") as stored:

@@ -7,7 +7,6 @@ first layer, and a mixture of hash tables is one hash table. What remains per sa
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from torch import nn
 from dfanerf_rt.errors import AvatarError, ShapeError
 from dfanerf_rt.face.rotation import head_to_camera
 from dfanerf_rt.field.config import CONDITION_DIM, HEAD_POSE_DIM, MOUTH_CODE_DIM, FieldConfig
-from dfanerf_rt.files import check_tensors
+from dfanerf_rt.files import check_tensors, from_json_object
 from dfanerf_rt.ops.render_field import FoldedField
 
 if TYPE_CHECKING:
@@ -186,11 +185,10 @@ class ConditionalField(nn.Module):
         Raises:
             AvatarError: a tensor is missing or of another shape than the metadata says.
         """
-        known = {entry.name for entry in dataclasses.fields(FieldConfig)}
-        if set(avatar.meta.field) - known:
-            raise AvatarError(f"{avatar.where}: unknown field setting {sorted(set(avatar.meta.field) - known)[0]!r}")
+        config = from_json_object(FieldConfig, avatar.meta.field, f"{avatar.where}: field settings", AvatarError)
+        if config.hidden < 1 or config.n_steps < 1:
+            raise AvatarError(f"{avatar.where}: hidden {config.hidden}, n_steps {config.n_steps}; expected 1 or more")
         try:
-            config = FieldConfig(**avatar.meta.field)
             field = cls(config, torch.zeros(2, 3))
         except (TypeError, ValueError, RuntimeError) as fault:
             raise AvatarError(f"{avatar.where}: damaged field settings ({fault})") from fault

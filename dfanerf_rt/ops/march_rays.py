@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from dfanerf_rt.backends.reference.march_rays import unit_positions
 from dfanerf_rt.errors import ShapeError
 from dfanerf_rt.ops.dispatch import dispatch
 from dfanerf_rt.ops.render_field import FoldedField
@@ -57,11 +58,7 @@ def march_space(folded: FoldedField, directions: torch.Tensor) -> MarchSpace:
 
 def sample_positions(space: MarchSpace, samples: RaySamples) -> torch.Tensor:
     """(N, 3) positions in the unit cube of packed samples; differentiable with respect to the space."""
-    t = samples.t[:, None]
-    torso = space.torso_origin + t * space.torso_slope[samples.ray]
-    head = space.head_origin + t * space.head_slope[samples.ray]
-    weight = torch.sigmoid(space.neck_origin + samples.t * space.neck_slope[samples.ray])
-    return (torso + weight[:, None] * (head - torso)).clamp(0.0, 1.0)
+    return unit_positions(space, samples.ray, samples.t).clamp(0.0, 1.0)
 
 
 @torch.no_grad()
@@ -85,5 +82,4 @@ def march_rays(
         raise ShapeError(f"directions and jitter have shapes {found}, expected (R, 3) and (R,)")
     space = march_space(folded, directions)
     run = dispatch("march_rays", backend, folded.table.device)
-    result: RaySamples = run(space, jitter, folded.occupancy, folded.near_m, folded.step_m, folded.n_steps)
-    return result
+    return RaySamples(*run(space, jitter, folded.occupancy, folded.near_m, folded.step_m, folded.n_steps))

@@ -7,7 +7,7 @@ One code belongs to one video frame at 25 fps; frame k is centred at sample k * 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dfanerf_rt.audio.mfcc import MfccConfig, mfcc
 from dfanerf_rt.errors import AvatarError, ShapeError
-from dfanerf_rt.files import check_tensors, load_tensors, save_tensors
+from dfanerf_rt.files import check_tensors, from_json_object, load_tensors, save_tensors
 
 FRAME_SAMPLES = 640
 """Samples per video frame: 16 kHz at 25 fps."""
@@ -81,13 +81,14 @@ class SyncConfig:
         Raises:
             AvatarError: a key is unknown or a value unusable.
         """
-        unknown = sorted(set(values) - {entry.name for entry in fields(cls)})
-        if unknown:
-            raise AvatarError(f"{where}: unknown sync setting {unknown[0]!r}")
         try:
-            return cls(**values)
-        except (TypeError, ValueError) as fault:
+            config = from_json_object(cls, values, f"{where}: sync settings", AvatarError)
+        except ValueError as fault:
             raise AvatarError(f"{where}: damaged sync settings ({fault})") from fault
+        for name in ("n_coefficients", "channels", "code_dim"):
+            if getattr(config, name) < 1:
+                raise AvatarError(f"{where}: sync setting {name} is {getattr(config, name)}, expected 1 or more")
+        return config
 
 
 class AudioEncoder(nn.Module):

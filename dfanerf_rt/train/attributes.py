@@ -12,6 +12,9 @@ from torch import Tensor
 from dfanerf_rt.attributes.model import N_INPUT, N_MOUTH, AttributeConfig, AttributeModel
 from dfanerf_rt.attributes.sampling import sample_expressions
 
+TYPICAL_STRENGTH = 0.5
+"""Strength of everyday speech against the drawn expressions; measured on tracked speakers."""
+
 
 class LandmarkModel(Protocol):
     """What is needed of a 3DMM: eq. 1 at the landmarks."""
@@ -23,6 +26,22 @@ class LandmarkModel(Protocol):
         ...
 
 
+def neutral_face(face_model: LandmarkModel, landmarks: Tensor, expression: Tensor) -> Tensor:
+    """The neutral landmarks of a tracked person, for :meth:`AttributeModel.for_person`.
+
+    Args:
+        face_model: the 3DMM the person was tracked with.
+        landmarks: (T, 68, 3) of the track, metres.
+        expression: (T, E) of the track.
+
+    Returns:
+        (68, 3): what is left of the landmarks without the expression, the mean over all frames (eq. 1).
+    """
+    nobody = torch.zeros(1, face_model.id_basis.shape[0])
+    motion = face_model.landmarks(nobody, expression) - face_model.landmarks(nobody, torch.zeros_like(expression[:1]))
+    return (landmarks - motion).mean(dim=0)
+
+
 @dataclass(frozen=True)
 class AttributeTraining:
     """Schedule and weights of the losses."""
@@ -31,7 +50,7 @@ class AttributeTraining:
     batch: int = 512
     n_faces: int = 60_000
     learning_rate: float = 2e-3
-    code_noise: float = 0.05
+    code_noise: float = 0.1
     """Standard deviation of the noise on the codes while decoding: a code near another decodes to a face near it."""
     landmark_noise_m: float = 2e-4
     """Jitter of the encoder's input, about that of tracked landmarks."""
@@ -131,7 +150,8 @@ def _stretch(model: AttributeModel, face_model: LandmarkModel, generator: torch.
 
 
 def _talking(model: AttributeModel, face_model: LandmarkModel, generator: torch.Generator) -> Tensor:
-    expression = sample_expressions(4096, generator, talking_only=True)
+    """Landmarks of faces that talk as people do before a camera: with half the strength of those trained on."""
+    expression = TYPICAL_STRENGTH * sample_expressions(4096, generator, talking_only=True)
     identity = torch.zeros(len(expression), face_model.id_basis.shape[0])
     return face_model.landmarks(identity, expression)
 

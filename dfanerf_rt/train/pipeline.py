@@ -122,7 +122,7 @@ def person_attributes(clip: Clip) -> AttributeModel:
     """The bundled autoencoder (eq. 2) about the neutral face of the person in the clip."""
     model = FaceModel.bundled()
     neutral = model.landmarks(clip.track.identity, torch.zeros(clip.track.expression.shape[1]))
-    return AttributeModel.bundled().for_person(neutral)
+    return AttributeModel.bundled().for_person(neutral).requires_grad_(False)
 
 
 def _prefixed(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

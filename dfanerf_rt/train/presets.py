@@ -22,7 +22,7 @@ PRESETS: dict[str, Preset] = {
         field_config=FieldConfig(
             n_levels=8, log2_table_size=12, max_resolution=64, n_blend=4, occupancy_resolution=32, n_steps=48
         ),
-        field_training=FieldTrainConfig(n_steps=60, budget_s=60.0, samples_per_step=20_000),
+        field_training=FieldTrainConfig(n_steps=150, budget_s=120.0, samples_per_step=20_000),
         sync_budget_s=5.0,
     ),
     "preview": Preset(),

@@ -9,7 +9,7 @@ import torch
 from dfanerf_rt import native
 
 if TYPE_CHECKING:
-    from dfanerf_rt.ops.march_rays import MarchSpace, RaySamples
+    from dfanerf_rt.ops.march_rays import MarchSpace
 
 
 def unavailable_reason(backend: str) -> str | None:
@@ -21,10 +21,8 @@ def unavailable_reason(backend: str) -> str | None:
 
 def march_rays(
     space: MarchSpace, jitter: torch.Tensor, occupancy: torch.Tensor, near_m: float, step_m: float, n_steps: int
-) -> RaySamples:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """See :func:`dfanerf_rt.ops.march_rays.march_rays`."""
-    from dfanerf_rt.ops.march_rays import RaySamples
-
     room = len(jitter) * n_steps
     ray = torch.empty(room, dtype=torch.int64)
     t = torch.empty(room)
@@ -46,4 +44,4 @@ def march_rays(
         offsets,
         torch.get_num_threads(),
     )
-    return RaySamples(ray[:count], t[:count], offsets)
+    return ray[:count], t[:count], offsets
