@@ -13,7 +13,7 @@ import torch
 from dfanerf_rt.attributes.model import EYE_LANDMARKS, MOUTH_LANDMARKS, AttributeModel
 from dfanerf_rt.attributes.sampling import sample_expressions
 from dfanerf_rt.face.model import FaceModel
-from dfanerf_rt.train.attributes import AttributeTraining, train_attributes
+from dfanerf_rt.train.attributes import TYPICAL_STRENGTH, AttributeTraining, train_attributes
 
 ASSET = Path(__file__).parents[1] / "dfanerf_rt" / "attributes" / "assets" / "attributes.safetensors"
 
@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=AttributeTraining.steps)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    torch.set_num_threads(1)  # the networks are so small that a second thread only waits
 
     def show(fraction: float, scalars: dict[str, float]) -> None:
         if round(fraction * arguments.steps) % 500 == 0:
@@ -63,7 +64,8 @@ def report(model: AttributeModel, face_model: FaceModel) -> None:
             f"{name}: reconstruction {error.mean():.3f} mm mean, {error.quantile(0.99):.3f} mm p99; "
             f"moved by the other part's code {leak.mean():.3f} mm mean, {leak.max():.3f} mm max"
         )
-    for name, code in (("mouth_code", mouth_code), ("eye_code", eye_code)):
+    everyday = person.encode(face_model.landmarks(identity, TYPICAL_STRENGTH * expression))
+    for name, code in zip(("mouth_code", "eye_code"), everyday, strict=True):
         spread = code.std(dim=0)
         print(f"{name}: standard deviation {spread.min():.2f} to {spread.max():.2f}")
 

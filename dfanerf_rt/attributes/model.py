@@ -92,7 +92,7 @@ class AttributeModel(nn.Module):
         other = AttributeModel(self.config)
         other.load_state_dict(self.state_dict())
         other.neutral.copy_(neutral)
-        return other.to(self.scale_m.device).eval()
+        return other.to(self.scale_m.device).eval().requires_grad_(False)
 
     def encode(self, landmarks: Tensor) -> tuple[Tensor, Tensor]:
         """Codes of frontal landmarks, E_L of eq. 2.
@@ -177,19 +177,20 @@ class AttributeModel(nn.Module):
     @classmethod
     def bundled(cls) -> AttributeModel:
         """The autoencoder that comes with the package, with the mean face as its person."""
-        return _bundled().for_person(_bundled().neutral).requires_grad_(False)
+        return _bundled().for_person(_bundled().neutral)
 
 
 def mouth_opening(mouth: Tensor) -> Tensor:
-    """Gap between the inner lips, mean of landmark pairs 61-67, 62-66, 63-65.
+    """Gap between the inner lips as seen from the front, mean of landmark pairs 61-67, 62-66, 63-65.
 
     Args:
-        mouth: (T, 20, 3) landmarks 48-67 (or (T, 20, 2) in pixels).
+        mouth: (T, 20, 3) landmarks 48-67 in the head frame, or (T, 20, 2) in a picture. Depth is left out: closed
+            lips may lie millimetres behind one another.
 
     Returns:
         (T,) in the unit of ``mouth``.
     """
-    return (mouth[:, 13:16] - mouth[:, [19, 18, 17]]).norm(dim=-1).mean(dim=-1)
+    return (mouth[:, 13:16, :2] - mouth[:, [19, 18, 17], :2]).norm(dim=-1).mean(dim=-1)
 
 
 @lru_cache(maxsize=1)

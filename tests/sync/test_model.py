@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dfanerf_rt.audio.mfcc import mfcc
+from dfanerf_rt.errors import AvatarError, ShapeError
+from dfanerf_rt.sync.model import AudioEncoder, SyncConfig, encode_audio, window_features
+
+
+def test_the_window_is_what_the_config_says() -> None:
+    config = SyncConfig(lookahead_ms=100.0, past_ms=200.0)
+    # (1600 - 200) // 160 and (3200 - 200) // 160 feature frames around the frame's own
+    assert (config.n_ahead, config.n_past, config.n_window) == (8, 18, 27)
+    sound = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
+    rows = window_features(sound, 20, config)
+    assert rows.shape == (4 * 19 + 27, 28)
+    # the own feature frame of video frame 10 is centred at sample 6400
+    np.testing.assert_allclose(rows[4 * 10 + config.n_past], mfcc(sound[6200:6600])[0], atol=1e-4)
+
+
+def test_length_of_codes() -> None:
+    encoder = AudioEncoder(SyncConfig()).eval()
+    for n_samples, n_codes in ((0, 0), (1, 1), (640, 1), (641, 2), (16_000, 25)):
+        assert encode_audio(encoder, np.zeros(n_samples, np.float32)).shape == (n_codes, 32)
+    assert encode_audio(encoder, np.zeros(640, np.float32), 7).shape == (7, 32)
+
+
+def test_loudness_far_outside_of_training_is_held() -> None:
+    encoder = AudioEncoder(SyncConfig()).eval()
+    extreme = torch.full((1, 27, 28), 1e6)
+    assert encoder.normalise(extreme).max() == encoder.normalise(2 * extreme).max() < 10
+
+
+def test_save_and_load(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    encoder = AudioEncoder(SyncConfig(lookahead_ms=60.0, channels=16)).eval()
+    path = tmp_path / "sync.safetensors"
+    encoder.save(path)
+    loaded = AudioEncoder.load(path)
+    assert loaded.config == encoder.config
+    sound = np.random.default_rng(0).standard_normal(6400).astype(np.float32)
+    torch.testing.assert_close(encode_audio(loaded, sound), encode_audio(encoder, sound))
+
+
+def test_unusable_weights_and_settings_are_named() -> None:
+    config = SyncConfig()
+    tensors = AudioEncoder(config).state_tensors()
+    with pytest.raises(AvatarError, match=r"'head\.weight' is missing"):
+        AudioEncoder.from_tensors({k: v for k, v in tensors.items() if k != "head.weight"}, config)
+    with pytest.raises(AvatarError, match=r"'trunk\.0\.weight' has shape"):
+        AudioEncoder.from_tensors(tensors, SyncConfig(channels=32))
+    assert SyncConfig.from_dict(asdict(config)) == config
+    with pytest.raises(AvatarError, match="unknown sync setting 'width'"):
+        SyncConfig.from_dict({"width": 3})
+    with pytest.raises(AvatarError, match="damaged sync settings"):
+        SyncConfig.from_dict({"lookahead_ms": "much"})
+    with pytest.raises(ValueError, match="16 or more"):
+        SyncConfig(lookahead_ms=20.0, past_ms=40.0)
+
+
+def test_wrong_features_are_refused() -> None:
+    encoder = AudioEncoder(SyncConfig())
+    with pytest.raises(ShapeError, match="expected \\(B, T, 28\\)"):
+        encoder(torch.zeros(1, 30, 13))
+    with pytest.raises(ShapeError, match="26 frames, expected 27"):
+        encoder(torch.zeros(1, 26, 28))
