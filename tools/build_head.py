@@ -16,9 +16,10 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from head.cut import Cut, eyeball, fit_sphere, make_cut  # noqa: E402
 from head.identity import SIZE_SPREAD, align, principal_components, sample_identities  # noqa: E402
-from head.landmarks import SIZE_PX, observe, place, reprojection_px, subset  # noqa: E402
+from head.landmarks import SIZE_PX, observe, place, reprojection_px, snap_lids, subset  # noqa: E402
 from head.makehuman import FloatArray, MakeHuman  # noqa: E402
 from head.paint import neck_weights, regions  # noqa: E402
+from head.teeth import replace_teeth  # noqa: E402
 
 from dfanerf_rt.face.arkit import ARKIT_NAMES  # noqa: E402
 from dfanerf_rt.face.ibug import MEDIAPIPE_TO_IBUG  # noqa: E402
@@ -27,6 +28,7 @@ from dfanerf_rt.face.regions import REGION_INDEX, REGION_NAMES  # noqa: E402
 
 EAR_CANAL_LEFT = 12184  # MakeHuman's vertex at the mouth of the subject's left ear canal
 EAR_HEIGHT_M = -0.705  # its y in the base mesh
+BLINK_SHARE = 0.74  # where MakeHuman's lids meet on the mean head; beyond, the upper slides over the lower
 LARGEST_SPREAD_M = 0.025
 LICENCE = "CC0-1.0: derived from MakeHuman's base mesh, targets and face units (see LICENSE.md beside this file)"
 
@@ -47,10 +49,12 @@ def geometry(data: MakeHuman, count: int, components: int, seed: int) -> dict[st
     label = regions(data, cut, people.mean(0), eyes)
     weight = component_weights(label, people.mean(0))
     mean, basis, explained = principal_components(people, weight, components)
-    print(f"{len(mean)} vertices, {len(cut.faces)} triangles, {components} components explain {explained:.2%}")
-    settle_mouth(mean, label)
+    print(f"{components} identity components explain {explained:.2%} of the sampled variance")
+    settle_tongue(mean, label)
     expression = np.stack([cut.apply(data.face_unit(name)) for name in ARKIT_NAMES])
-    return {
+    for name in ("eyeBlinkLeft", "eyeBlinkRight"):
+        expression[ARKIT_NAMES.index(name)] *= BLINK_SHARE
+    head = {
         "mean": mean,
         "id_basis": basis,
         "exp_basis": expression,
@@ -59,18 +63,15 @@ def geometry(data: MakeHuman, count: int, components: int, seed: int) -> dict[st
         "region": label,
         "neck_weight": neck,
     }
+    replace_teeth(head)
+    return head
 
 
-def settle_mouth(mean: FloatArray, label: np.ndarray) -> None:
-    """Put teeth and tongue where they show in an open mouth and stay behind closed lips."""
-    for name, narrow, shift in (
-        ("teeth_upper", (0.86, 1.0, 0.94), (0.0, 0.0020, 0.0015)),
-        ("teeth_lower", (0.86, 1.0, 0.94), (0.0, 0.0, 0.0025)),
-        ("tongue", (0.90, 0.8, 0.92), (0.0, 0.0065, 0.0040)),
-    ):
-        part = label == REGION_INDEX[name]
-        centre = mean[part].mean(0)
-        mean[part] = centre + (mean[part] - centre) * narrow + shift
+def settle_tongue(mean: FloatArray, label: np.ndarray) -> None:
+    """Lay the tongue on the floor of the mouth, where it leaves the teeth to be seen."""
+    part = label == REGION_INDEX["tongue"]
+    centre = mean[part].mean(0)
+    mean[part] = centre + (mean[part] - centre) * (0.90, 0.75, 0.88) + (0.0, 0.0110, 0.0060)
 
 
 def ear_midpoint(vertices: FloatArray, cut: Cut) -> FloatArray:
@@ -99,11 +100,14 @@ def place_landmarks(head: dict[str, np.ndarray], pictures: int, seed: int) -> No
     """Add MediaPipe's landmarks and the 68 iBUG landmarks, and print how well they fit pictures held out."""
     rng = np.random.default_rng(seed + 1)
     placement = place(head, observe(head, pictures, rng))
-    placement = subset(placement, placement.spread < LARGEST_SPREAD_M)
+    placement = snap_lids(head, subset(placement, placement.spread < LARGEST_SPREAD_M))
     held_out = observe(head, pictures // 5, rng)
     error = reprojection_px(head, placement, held_out)
-    print(f"{len(placement.index)} of 478 landmarks placed; held-out error: median {np.median(error):.2f} px, "
-          f"90 % {np.quantile(error, 0.9):.2f} px at {SIZE_PX} px; spread: median {np.median(placement.spread) * 1e3:.2f} mm")
+    print(
+        f"{len(placement.index)} of 478 landmarks placed; held-out error: median {np.median(error):.2f} px, "
+        f"90 % {np.quantile(error, 0.9):.2f} px at {SIZE_PX} px; "
+        f"spread: median {np.median(placement.spread) * 1e3:.2f} mm"
+    )
     position = {int(index): row for row, index in enumerate(placement.index)}
     missing = [index for index in MEDIAPIPE_TO_IBUG if index not in position]
     if missing:
@@ -132,7 +136,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "dfanerf_rt/face/assets/head.safetensors")
     parser.add_argument("--people", type=int, default=1200, help="sampled identities")
-    parser.add_argument("--components", type=int, default=64)
+    parser.add_argument("--components", type=int, default=56)
     parser.add_argument("--pictures", type=int, default=240, help="tracked pictures; a fifth more are held out")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()

@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from head.makehuman import FloatArray, IntArray, MakeHuman
 
-CUT_BELOW_EARS_M = 0.40  # the bust ends this far below the ear canals
+CUT_BELOW_EARS_M = 0.37  # the bust ends this far below the ear canals
 ARM_DROP_DEGREES = 38.0
 EYE_RINGS_DEGREES = (0.0, 5.0, 9.0, 10.5, 16.0, 21.5, 24.0, 26.0, 33.0, 42.0, 53.0, 66.0, 80.0, 95.0)
 PUPIL_DEGREES, IRIS_DEGREES = 9.5, 25.0
 EYE_SEGMENTS = 28
-EAR_CANALS = (0, 0)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from head.cut import Cut
 from head.makehuman import AGES, ANCESTRIES, GENDERS, LEVELS, FloatArray, MakeHuman
 
@@ -58,7 +59,9 @@ def local_axes(data: MakeHuman, cut: Cut) -> dict[str, list[Axis]]:
             done |= {name, negative or name}
             key = name[2:] if name[:2] in ("l-", "r-") else name
             axis = Axis(
-                cut.apply(data.target(files[name])), cut.apply(data.target(files[negative])) if negative else None, spread
+                cut.apply(data.target(files[name])),
+                cut.apply(data.target(files[negative])) if negative else None,
+                spread,
             )
             if np.abs(axis.positive).max() > 0:
                 axes.setdefault(key, []).append(axis)
@@ -86,7 +89,9 @@ def sample_identities(data: MakeHuman, cut: Cut, count: int, rng: np.random.Gene
         for sides in axes.values():
             shared = rng.normal()
             for axis in sides:
-                strength = axis.spread * (0.9 * shared + 0.44 * rng.normal()) if len(sides) > 1 else axis.spread * shared
+                strength = (
+                    axis.spread * (0.9 * shared + 0.44 * rng.normal()) if len(sides) > 1 else axis.spread * shared
+                )
                 strength = float(np.clip(strength, -1, 1))
                 if strength > 0:
                     person += strength * axis.positive

@@ -10,17 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from head.looks import vertex_colours
-from head.makehuman import FloatArray, IntArray
-from head.raycast import point_rays, shade, vertex_normals
-from head.raycast import cast as cast_rays
 from numpy.typing import NDArray
 
 from dfanerf_rt.face.arkit import ARKIT_INDEX
 from dfanerf_rt.face.regions import REGION_INDEX
+from head.looks import vertex_colours
+from head.makehuman import FloatArray, IntArray
+from head.raycast import cast as cast_rays
+from head.raycast import point_rays, shade, vertex_normals
 
 SIZE_PX, FOCAL_PX = 512, 1000.0
 N_LANDMARKS = 478
+LID_STEP_M = 0.0001
+FRONT_VIEW_M = 1.0
 SNAP_PX = 14.0  # a ray that misses its kind of surface goes to the nearest pixel of it within this
 CLEAR_COSINE = 0.4  # views flatter than this say little about where on the surface a landmark is
 LEAST_OBSERVATIONS = 8
@@ -150,11 +152,11 @@ def allowed_triangles(head: dict[str, NDArray]) -> dict[int, NDArray[np.bool_]]:
 
 
 def usable(landmark: int, scene: Scene) -> bool:
-    """Whether a scene's expression shows where the landmark is: inner lips want an open mouth, lids open eyes."""
-    open_mouth = scene.expression[ARKIT_INDEX["jawOpen"]] > 0.25
+    """Whether a scene's expression shows where the landmark is: inner lips not when pursed, lids when open."""
+    pursed = scene.expression[ARKIT_INDEX["mouthPucker"]] + scene.expression[ARKIT_INDEX["mouthFunnel"]] > 0.1
     blink = scene.expression[ARKIT_INDEX["eyeBlinkLeft"]] > 0.1
     if landmark in INNER_LIP_UPPER or landmark in INNER_LIP_LOWER:
-        return bool(open_mouth)
+        return not pursed
     if landmark in EYE_UPPER or landmark in EYE_LOWER or landmark in IRIS:
         return not blink
     return True
@@ -177,7 +179,9 @@ def place(head: dict[str, NDArray], observations: list[Observation]) -> Placemen
                 continue
             if direct.triangle[landmark] >= 0 and allowed[landmark][direct.triangle[landmark]]:
                 continue
-            near = (np.abs(columns + 0.5 - target[landmark, 0]) < SNAP_PX) & (np.abs(rows + 0.5 - target[landmark, 1]) < SNAP_PX)
+            near = (np.abs(columns + 0.5 - target[landmark, 0]) < SNAP_PX) & (
+                np.abs(rows + 0.5 - target[landmark, 1]) < SNAP_PX
+            )
             near &= allowed[landmark][pixel_triangle]
             if not near.any():
                 target[landmark] = np.nan
@@ -191,7 +195,9 @@ def place(head: dict[str, NDArray], observations: list[Observation]) -> Placemen
             triangle = view.triangle[position]
             if triangle < 0 or not allowed[landmark][triangle]:
                 continue
-            hits[landmark].append((view.weight[position] @ mean[faces[triangle]], seen.scene.rotation.T @ directions[position]))
+            hits[landmark].append(
+                (view.weight[position] @ mean[faces[triangle]], seen.scene.rotation.T @ directions[position])
+            )
 
     kept: list[tuple[int, IntArray, FloatArray, float]] = []
     for landmark, found in enumerate(hits):
@@ -234,6 +240,35 @@ def consensus(
         counted = points[cosine >= min(CLEAR_COSINE, np.sort(cosine)[-enough])]
     triangle, weight = closest_on_triangles(geometric_median(counted), mean[candidates])
     return counted, triangle, weight
+
+
+def snap_lids(head: dict[str, NDArray], placement: Placement) -> Placement:
+    """Move the lids' landmarks onto the lids' edges, so that they meet when the eyes close.
+
+    The drawn head has no lashes, and the tracker sets its lids a millimetre or two beside the edge of the eye.
+    Each landmark goes up or down, as seen from the front, to the last point of skin before the eyeball.
+    """
+    faces, mean = head["faces"], head["mean"]
+    eyeball = np.isin(head["region"], [REGION_INDEX[name] for name in ("sclera", "iris", "pupil")])[faces].all(1)
+    triangles, barycentric = placement.triangles.copy(), placement.barycentric.copy()
+    for row, landmark in enumerate(placement.index):
+        if landmark not in EYE_UPPER and landmark not in EYE_LOWER:
+            continue
+        start = barycentric[row] @ mean[triangles[row]]
+        # From 3 mm outside the landmark to 4 mm inside, down for the upper lid and up for the lower.
+        inward = 1.0 if landmark in EYE_UPPER else -1.0
+        offsets = np.arange(-0.003, 0.004, LID_STEP_M) * inward
+        towards = np.column_stack(
+            [np.full(len(offsets), start[0]), start[1] + offsets, np.full(len(offsets), start[2])]
+        )
+        towards[:, 2] += FRONT_VIEW_M
+        directions = towards / np.linalg.norm(towards, axis=1, keepdims=True)
+        view = cast_rays(mean + np.array([0, 0, FRONT_VIEW_M]), faces, directions)
+        inside = eyeball[view.triangle]
+        if inside.any() and not inside[0]:
+            edge = int(np.argmax(inside)) - 1
+            triangles[row], barycentric[row] = faces[view.triangle[edge]], view.weight[edge]
+    return replace(placement, triangles=triangles, barycentric=barycentric)
 
 
 def geometric_median(points: FloatArray, iterations: int = 50) -> FloatArray:

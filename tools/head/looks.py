@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from head.makehuman import FloatArray
 from numpy.typing import NDArray
 
 from dfanerf_rt.face.regions import REGION_NAMES
+from head.makehuman import FloatArray
 
 COLOURS = {
     "skin": (0.80, 0.62, 0.52),

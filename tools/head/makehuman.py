@@ -121,14 +121,20 @@ class MakeHuman:
                     for weight in LEVELS["weight"]:
                         part = share * weights["muscle"][muscle] * weights["weight"][weight]
                         if part > 0:
-                            result += part * self.target(macro / f"universal-{gender}-{age}-{muscle}-{weight}.target.gz")
+                            result += part * self.target(
+                                macro / f"universal-{gender}-{age}-{muscle}-{weight}.target.gz"
+                            )
         return result
 
     def uv_mask(self, name: str) -> FloatArray:
         """Texture mask ``mpfb_NAME.jpg`` as (H, W) in [0, 1]."""
-        return np.asarray(Image.open(self.root / f"mpfb2/textures/mpfb_{name}.jpg").convert("L"), dtype=np.float64) / 255
+        return (
+            np.asarray(Image.open(self.root / f"mpfb2/textures/mpfb_{name}.jpg").convert("L"), dtype=np.float64) / 255
+        )
 
     def bone_weights(self) -> dict[str, list[tuple[int, float]]]:
         """Skinning weights of the default rig: per bone, pairs of vertex id and weight."""
         rig = json.loads((self.root / "mpfb2/rigs/standard/weights.default.json").read_text())
-        return {bone: [(int(vertex), float(weight)) for vertex, weight in pairs] for bone, pairs in rig["weights"].items()}
+        return {
+            bone: [(int(vertex), float(weight)) for vertex, weight in pairs] for bone, pairs in rig["weights"].items()
+        }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from head.cut import IRIS_DEGREES, PARTS, PUPIL_DEGREES, Cut, eyeball
-from head.makehuman import FloatArray, IntArray, MakeHuman
 from numpy.typing import NDArray
 
 from dfanerf_rt.face.regions import REGION_INDEX
+from head.cut import IRIS_DEGREES, PARTS, PUPIL_DEGREES, Cut, eyeball
+from head.makehuman import FloatArray, IntArray, MakeHuman
 
 # Share of the head's motion that each bone below the skull takes part in.
 NECK_SHARE = {"neck03": 0.8, "neck02": 0.5, "neck01": 0.15}
@@ -19,7 +19,21 @@ def neck_weights(data: MakeHuman, cut: Cut) -> FloatArray:
     weight, total = np.zeros(count), np.zeros(count)
     for bone, pairs in data.bone_weights().items():
         torso = bone.startswith(
-            ("spine", "root", "pelvis", "breast", "clavicle", "shoulder", "upper", "lower", "wrist", "meta", "finger", "foot", "toe")
+            (
+                "spine",
+                "root",
+                "pelvis",
+                "breast",
+                "clavicle",
+                "shoulder",
+                "upper",
+                "lower",
+                "wrist",
+                "meta",
+                "finger",
+                "foot",
+                "toe",
+            )
         )
         share = NECK_SHARE.get(bone, 0.0 if torso else 1.0)
         for vertex, value in pairs:
@@ -62,13 +76,14 @@ def regions(data: MakeHuman, cut: Cut, mean: FloatArray, eyes: tuple[FloatArray,
     for side, centre in enumerate(eyes):
         outward = (x - centre[0]) * (1 if side == 0 else -1)
         arc = centre[1] - np.interp(outward, [-0.017, -0.008, 0.008, 0.026], [0.0195, 0.0215, 0.0245, 0.0180])
-        thick = np.interp(outward, [-0.017, -0.008, 0.026], [0.0034, 0.0036, 0.0024])
+        thick = np.interp(outward, [-0.017, -0.008, 0.026], [0.0040, 0.0044, 0.0032])
         brow = (np.abs(y - arc) < thick) & (outward > -0.018) & (outward < 0.027) & (z < -0.03)
         label[body & brow] = REGION_INDEX["brows"]
 
     for region, mask in (("ears", "ears"), ("eyelids", "eyelids"), ("mouth_inner", "inside-mouth"), ("lips", "lips")):
         label[body & (_sample(data.uv_mask(mask), cut.uv) > 0.5)] = REGION_INDEX[region]
 
+    _close_gaps(label, cut.faces, REGION_INDEX["lips"], REGION_INDEX["skin"])
     for name in PARTS[1:4]:
         label[np.unique(cut.faces[cut.part == PARTS.index(name)])] = REGION_INDEX[name]
     _, _, polar = eyeball()
@@ -77,6 +92,16 @@ def regions(data: MakeHuman, cut: Cut, mean: FloatArray, eyes: tuple[FloatArray,
     eye[polar < PUPIL_DEGREES] = REGION_INDEX["pupil"]
     label[-2 * len(polar) :] = np.concatenate([eye, eye])
     return label
+
+
+def _close_gaps(label: NDArray[np.uint8], faces: IntArray, region: int, among: int) -> None:
+    """Give ``region`` to the vertices labelled ``among`` that it surrounds."""
+    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    same = (label == region).astype(np.float64)
+    near = np.bincount(edges[:, 0], same[edges[:, 1]], len(label)) / np.maximum(
+        np.bincount(edges[:, 0], minlength=len(label)), 1
+    )
+    label[(label == among) & (near >= 0.45)] = region
 
 
 def _sample(mask: FloatArray, uv: FloatArray) -> FloatArray:
