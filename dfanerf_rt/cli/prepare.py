@@ -60,7 +60,8 @@ def run(command: PrepareCommand) -> int:
     print(
         f"{command.out}: {made.n_frames} frames of {meta.width}x{meta.height} at {meta.fps:g} fps, "
         f"{made.n_tracked} tracked ({100 * made.n_tracked / made.n_frames:.1f} %), {made.seconds:.0f} s\n"
-        f"reprojection error at 512 px: median {made.median_error_px:.2f} px, 95 % below {made.p95_error_px:.2f} px\n"
+        f"reprojection error at 512 px: median {made.median_error_px:.2f} px, 95 % below {made.p95_error_px:.2f} px "
+        f"(face model alone: median {made.model_error_px:.2f} px)\n"
         f"look at {command.out / 'contact_sheet.jpg'} before training"
     )
     return 0

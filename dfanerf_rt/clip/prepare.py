@@ -49,8 +49,11 @@ class PrepareReport:
     n_frames: int
     n_tracked: int
     median_error_px: float
-    """Median reprojection error over all landmarks of the tracked frames, at a width of 512."""
+    """Median reprojection error over all landmarks of the tracked frames, at a width of 512 px; the fit includes
+    small constant offsets of this person's landmarks from the face model's."""
     p95_error_px: float
+    model_error_px: float
+    """The median without those offsets: the face model alone."""
     focal_px: float
     background_seen: float
     """Share of the background's pixels that were uncovered in some frame."""
@@ -102,6 +105,7 @@ def prepare(
         sheet.save(writer.partial / "contact_sheet.jpg")
         errors = fitted.error_px[~fitted.error_px.isnan()].numpy()
         median, p95 = (float(value) for value in np.quantile(errors, (0.5, 0.95)))
+        model_error = float(fitted.model_error_px[~fitted.model_error_px.isnan()].median())
         n_tracked = int(observed.tracked.sum())
         meta = ClipMeta(
             n_frames=n_frames,
@@ -121,6 +125,7 @@ def prepare(
                 "tracked_frames": n_tracked,
                 "median_error_px_at_512": median,
                 "p95_error_px_at_512": p95,
+                "model_error_px_at_512": model_error,
                 "background_seen": background_seen,
                 "source_fps": observed.info.source_fps,
                 "crop_xy_side": [crop.x, crop.y, crop.side],
@@ -129,7 +134,7 @@ def prepare(
         clip = writer.finish(meta, fitted.track)
     seconds = time.monotonic() - started
     progress(1.0, "done")
-    return PrepareReport(clip, n_frames, n_tracked, median, p95, fitted.focal_px, background_seen, seconds)
+    return PrepareReport(clip, n_frames, n_tracked, median, p95, model_error, fitted.focal_px, background_seen, seconds)
 
 
 def _view(observed: Observed, crop: Crop) -> View:

@@ -48,7 +48,7 @@ class FitConfig:
     """Weights of the fit. Standard deviations are what a term finds normal; pixels are at a width of 512."""
 
     shared_frames: int = 160
-    shared_steps: int = 14
+    shared_steps: int = 16
     frame_steps: int = 10
     chunk_frames: int = 600
     chunk_overlap_frames: int = 24
@@ -63,7 +63,7 @@ class FitConfig:
     """Second difference of the translation, a frame; depth is seen worst."""
     change_std: float = 1.0
     """Factor on the usual change of expressions within a frame."""
-    sparsity: float = 0.6
+    sparsity: float = 1.5
     """Price of a whole expression."""
     expression_std: float = 1.5
     blink_std: float = 0.12
@@ -86,7 +86,9 @@ class FitResult:
     focal_px: float
     view: View
     error_px: Tensor
-    """(T, M) distance of the model's landmarks from those seen, pixels at a width of 512; NaN without a face."""
+    """(T, M) distance of the fitted landmarks from those seen, pixels at a width of 512; NaN without a face."""
+    model_error_px: Tensor
+    """(T, M) the same for the face model alone, without this person's landmark offsets, which the track leaves out."""
 
     @property
     def median_error_px(self) -> float:
@@ -161,6 +163,7 @@ class _Fitter:
         self.seen = Observation(seen, self.trusted.float())
         self.closure = eye_closure(self.landmarks, trusted)
         self.focal_guess = 0.5 * short_side_px / math.tan(math.radians(config.fov_deg) / 2)
+        self.log_focal_guess = math.log(self.focal_guess)
         self.log_focal_range = [
             math.log(0.5 * short_side_px / math.tan(math.radians(degrees) / 2))
             for degrees in config.fov_range_deg[::-1]
@@ -185,7 +188,7 @@ class _Fitter:
         return Unknowns(
             identity=torch.zeros(len(points.id_basis)),
             offset=torch.zeros_like(points.mean),
-            log_focal=torch.tensor(math.log(self.focal_guess)),
+            log_focal=torch.tensor(self.log_focal_guess),
             pose=pose,
             expression=expression,
         )
@@ -196,33 +199,15 @@ class _Fitter:
         tracked = torch.nonzero(self.trusted)[:, 0]
         chosen = tracked[torch.linspace(0, len(tracked) - 1, min(len(tracked), config.shared_frames)).round().long()]
         now, seen, closure = start.frames(chosen), self.seen.frames(chosen), self.closure[chosen]
-        n_frames = len(chosen)
+        damping = 1e-2
         for step in range(config.shared_steps + config.offset_steps):
             self.progress(0.4 * step / (config.shared_steps + config.offset_steps), "identity and camera")
             # errors of the first guess are no outliers: the robust scale shrinks to its value over some steps
             scale_px = max(config.scale_px, config.first_scale_px * 0.75**step)
-            system = normal_equations(self.points, now, seen, self.view, scale_px, config.data_strength, True)
-            self._add_priors(system.frame, system.frame_gradient, now, closure)
-            system.frame.diagonal(dim1=1, dim2=2)[:, :N_POSE] += 1e-3
-            # identity and camera are paid once for each frame, or a long clip would silence their priors
-            share = n_frames * config.data_strength
-            assert system.shared is not None and system.shared_gradient is not None
-            diagonal = system.shared.diagonal()
-            diagonal[:-1] += share / config.identity_std**2
-            system.shared_gradient[:-1] += share * now.identity.double() / config.identity_std**2
-            focal_error = float(now.log_focal) - math.log(self.focal_guess)
-            diagonal[-1] += share / config.fov_log_std**2
-            system.shared_gradient[-1] += share * focal_error / config.fov_log_std**2
-            free = free_in_box(now.expression, system.frame_gradient)
-            if step >= config.shared_steps:
-                # identity has said its part and stays, or it would drift towards whatever suits the offsets
-                diagonal += 1e12
-            frame_step, shared_step = solve_shared(system, free)
-            now.identity = (now.identity + shared_step[:-1].float()).clamp(-4.0, 4.0)
-            now.log_focal = (now.log_focal + shared_step[-1].clamp(-0.2, 0.2).float()).clamp(*self.log_focal_range)
-            now.pose = now.pose + frame_step[:, :N_POSE].float()
-            now.expression = (now.expression + frame_step[:, N_POSE:].clamp(-0.5, 0.5).float()).clamp(0.0, 1.0)
-            if step >= config.shared_steps:
+            # identity has said its part before the offsets, or it would drift towards whatever suits them
+            held = step >= config.shared_steps
+            now, damping = self._shared_step(now, seen, closure, scale_px, damping, held)
+            if held:
                 now.offset = fit_offset(
                     self.points, now, seen, self.view, config.scale_px, config.data_strength, config.offset_std_m
                 )
@@ -231,6 +216,51 @@ class _Fitter:
         expression = _spread(chosen, now.expression, len(pose))
         expression[:, BLINKS] = self.closure
         return Unknowns(now.identity, now.offset, now.log_focal, pose, expression)
+
+    def _shared_step(
+        self, now: Unknowns, seen: Observation, closure: Tensor, scale_px: float, damping: float, held: bool
+    ) -> tuple[Unknowns, float]:
+        """One Levenberg-Marquardt step of frames that are independent of each other, and what they share."""
+        config = self.config
+        system = normal_equations(self.points, now, seen, self.view, scale_px, config.data_strength, True)
+        self._add_priors(system.frame, system.frame_gradient, now, closure)
+        # identity and camera are paid once for each frame, or a long clip would silence their priors
+        share = len(closure) * config.data_strength
+        assert system.shared is not None and system.shared_gradient is not None  # asked for above
+        diagonal = system.shared.diagonal()
+        diagonal[:-1] += share / config.identity_std**2
+        system.shared_gradient[:-1] += share * now.identity.double() / config.identity_std**2
+        diagonal[-1] += share / config.fov_log_std**2
+        system.shared_gradient[-1] += share * (float(now.log_focal) - self.log_focal_guess) / config.fov_log_std**2
+        if held:
+            diagonal += 1e12
+        free = free_in_box(now.expression, system.frame_gradient)
+        frame_diagonal = system.frame.diagonal(dim1=1, dim2=2)
+        undamped = frame_diagonal.clone(), diagonal.clone()
+        before = self._shared_cost(now, seen, closure, scale_px)
+        for _ in range(6):
+            frame_diagonal.copy_(undamped[0] * (1 + damping) + 1e-3)
+            diagonal.copy_(undamped[1] * (1 + damping))
+            frame_step, shared_step = solve_shared(system, free)
+            tried = Unknowns(
+                identity=(now.identity + shared_step[:-1].float()).clamp(-4.0, 4.0),
+                offset=now.offset,
+                log_focal=(now.log_focal + shared_step[-1].float()).clamp(*self.log_focal_range),
+                pose=now.pose + frame_step[:, :N_POSE].float(),
+                expression=(now.expression + frame_step[:, N_POSE:].float()).clamp(0.0, 1.0),
+            )
+            if self._shared_cost(tried, seen, closure, scale_px) < before:
+                return tried, max(damping / 4, 1e-5)
+            damping *= 5
+        return now, damping
+
+    def _shared_cost(self, now: Unknowns, seen: Observation, closure: Tensor, scale_px: float) -> float:
+        config = self.config
+        share = len(closure) * config.data_strength
+        focal_error = float(now.log_focal) - self.log_focal_guess
+        prior = float((now.identity.double() ** 2).sum()) / config.identity_std**2
+        prior += (focal_error / config.fov_log_std) ** 2
+        return self._frames_cost(now, seen, closure, scale_px) + 0.5 * share * prior
 
     def _fit_frames(self, start: Unknowns) -> Unknowns:
         """Pose and expression of every frame, in overlapping chunks of a long clip."""
@@ -291,22 +321,31 @@ class _Fitter:
             diagonal[:, N_POSE + row] += config.blink_std**-2
             gradient[:, N_POSE + row] += (expression[:, row] - closure[:, side].double()) / config.blink_std**2
 
-    def _cost(self, now: Unknowns, seen: Observation, closure: Tensor) -> float:
+    def _frames_cost(self, now: Unknowns, seen: Observation, closure: Tensor, scale_px: float) -> float:
+        """Cost of the frames, each on its own."""
         config, expression = self.config, now.expression.double()
         residual = residuals(self.points, now, seen, self.view)
-        total = data_cost(self.points, residual, seen, config.scale_px, config.data_strength).double().sum()
+        total = data_cost(self.points, residual, seen, scale_px, config.data_strength).double().sum()
         total += (self.cost * expression).sum() + 0.5 * (expression**2).sum() / config.expression_std**2
         total += 0.5 * ((expression[:, BLINKS] - closure.double()) ** 2).sum() / config.blink_std**2
-        total += smoothness(now.pose.double(), self.pose_weight, 2)[0]
-        total += smoothness(expression, self.expression_weight, 1)[0]
         return float(total)
+
+    def _cost(self, now: Unknowns, seen: Observation, closure: Tensor) -> float:
+        """Cost of successive frames, tied in time."""
+        total = self._frames_cost(now, seen, closure, self.config.scale_px)
+        total += float(smoothness(now.pose.double(), self.pose_weight, 2)[0])
+        return total + float(smoothness(now.expression.double(), self.expression_weight, 1)[0])
 
     def _result(self, whole: Unknowns) -> FitResult:
         model_only = Unknowns(
             whole.identity, torch.zeros_like(whole.offset), whole.log_focal, whole.pose, whole.expression
         )
-        error = residuals(self.points, model_only, self.seen, self.view).norm(dim=-1)
-        error[~self.trusted] = math.nan
+        error, model_error = (
+            residuals(self.points, unknowns, self.seen, self.view)
+            .norm(dim=-1)
+            .masked_fill(~self.trusted[:, None], math.nan)
+            for unknowns in (whole, model_only)
+        )
         track = Track(
             identity=whole.identity,
             expression=whole.expression,
@@ -316,7 +355,7 @@ class _Fitter:
             eye_closure=self.closure,
             confidence=self.trusted.float(),
         )
-        return FitResult(track, float(whole.log_focal.exp()), self.view, error)
+        return FitResult(track, float(whole.log_focal.exp()), self.view, error, model_error)
 
 
 def _fill(landmarks: np.ndarray, trusted: np.ndarray) -> np.ndarray:
