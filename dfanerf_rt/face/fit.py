@@ -13,6 +13,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -57,9 +58,9 @@ class FitConfig:
     scale_px: float = 3.0
     """Errors beyond this are outliers."""
     first_scale_px: float = 12.0
-    turn_std_rad: float = 0.004
+    turn_std_rad: float = 0.0015
     """Second difference of the pose's rotation, a frame."""
-    move_std_m: tuple[float, float, float] = (4e-4, 4e-4, 8e-4)
+    move_std_m: tuple[float, float, float] = (3e-4, 3e-4, 4e-4)
     """Second difference of the translation, a frame; depth is seen worst."""
     change_std: float = 1.0
     """Factor on the usual change of expressions within a frame."""
@@ -275,11 +276,14 @@ class _Fitter:
                 start.frames(part),
                 self.seen.frames(part),
                 self.closure[part],
-                lambda share, chunk=chunk: self.progress(0.4 + 0.6 * (chunk + share) / n_chunks, "pose and expression"),
+                partial(self._report_chunk, chunk, n_chunks),
             )
             pose[first:last] = fitted.pose[first - low : last - low]
             expression[first:last] = fitted.expression[first - low : last - low]
         return Unknowns(start.identity, start.offset, start.log_focal, pose, expression)
+
+    def _report_chunk(self, chunk: int, n_chunks: int, share: float) -> None:
+        self.progress(0.4 + 0.6 * (chunk + share) / n_chunks, "pose and expression")
 
     def _fit_chunk(
         self, now: Unknowns, seen: Observation, closure: Tensor, report: Callable[[float], None]

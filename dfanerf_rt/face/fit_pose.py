@@ -34,7 +34,7 @@ def pose_by_points(
         away = np.array([(centre[0] - view.cx) / focal_px * depth, (centre[1] - view.cy) / focal_px * depth, depth])
         start = (away - rigid.mean(0)).reshape(3, 1)
         _, rotation, translation = cv2.solvePnP(
-            rigid, image[frame], camera, None, np.zeros((3, 1)), start, True, cv2.SOLVEPNP_ITERATIVE
+            rigid, image[frame], camera, np.zeros(4), np.zeros((3, 1)), start, True, cv2.SOLVEPNP_ITERATIVE
         )
         found[frame] = np.concatenate([rotation[:, 0], translation[:, 0]])
     every = np.arange(len(seen))

@@ -134,9 +134,7 @@ class LandmarkTracker:
     def _detect_far(self, frame: np.ndarray) -> list[np.ndarray]:
         if self._far is None:
             with quiet_native_log():
-                finder = self._solutions.face_detection.FaceDetection(
-                    min_detection_confidence=0.5, model_selection=1
-                )
+                finder = self._solutions.face_detection.FaceDetection(min_detection_confidence=0.5, model_selection=1)
             self._far = (finder, self._new_mesh(1, still=True))
         finder, mesh = self._far
         height, width = frame.shape[:2]
