@@ -163,6 +163,15 @@ def test_a_real_track_is_in_its_bounds(short_speaker: PrepareReport) -> None:
     assert float(track.eye_closure.max()) > 0.9 and float(track.eye_closure.median()) < 0.3
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["anchor_20s", "turning_8s", "expressions_33s"])
+def test_longer_real_clips_are_tracked(shared_data: Path, tmp_path: Path, name: str) -> None:
+    made = prepare(shared_data / "video" / f"{name}.mp4", tmp_path / "clip", PrepareConfig(size=128))
+    assert made.n_tracked >= 0.99 * made.n_frames
+    assert made.median_error_px <= 2.0
+    assert made.model_error_px <= 2.6
+
+
 def test_a_cut_between_two_real_clips_is_named(shared_data: Path, tmp_path: Path) -> None:
     pictures: list[np.ndarray] = []
     for name in ("anchor_20s.mp4", "turning_8s.mp4"):
