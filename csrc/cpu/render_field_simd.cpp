@@ -38,7 +38,7 @@ DFANERF_HD int unravel(int place, int axis) {
   return found;
 }
 
-static void start_rays(const RenderJob& job, int column, int row, Tile& tile) {
+[[gnu::noinline]] static void start_rays(const RenderJob& job, int column, int row, Tile& tile) {
   for (int base = 0; base < kTileRays; base += kLanes) {
     I x, y, number;
     for (int lane = 0; lane < kLanes; ++lane) {
@@ -99,7 +99,7 @@ DFANERF_HD int march(const RenderJob& job, Tile& tile, int base, int n_samples, 
 }
 
 // One round: at least one sample of every ray that has one, more where few rays are left.
-static int gather_samples(const RenderJob& job, Tile& tile, int* places, int& n_places, uint64_t& lookups) {
+[[gnu::noinline]] static int gather_samples(const RenderJob& job, Tile& tile, int* places, int& n_places, uint64_t& lookups) {
   int n_samples = 0;
   do {
     int kept = 0;
@@ -131,8 +131,8 @@ DFANERF_HD void network(const RenderJob& job, Tile& tile, const float*, F (&raw)
   dense_block<kVectors>(job.weights[2], job.biases[2], tile.hidden[1], job.hidden, kBatch, raw);
 }
 
-// Encodes and evaluates the batch of samples from `first` on; what lies behind the last sample is computed in vain.
-static void shade(const RenderJob& job, Tile& tile, int first) {
+// Encodes the batch of samples from `first` on, level by level.
+[[gnu::noinline]] static void encode(const RenderJob& job, Tile& tile, int first) {
   for (int l = 0; l < job.n_levels; ++l) {
     const HashLevel& level = job.levels[l];
     for (int v = 0; v < kVectors; ++v) {
@@ -151,6 +151,10 @@ static void shade(const RenderJob& job, Tile& tile, int first) {
       store(tile.input + (2 * l + 1) * kBatch + v * kLanes, b);
     }
   }
+}
+
+// Evaluates the encoded batch.
+[[gnu::noinline]] static void shade(const RenderJob& job, Tile& tile) {
   F raw[kOutputs][kVectors];
 #if defined(__AVX512BF16__)
   if (job.bf16_dot) network(job, tile, job.weights_bf16[0], raw);
@@ -170,7 +174,7 @@ static uint8_t to_byte(float value) {
   return static_cast<uint8_t>(scaled < 0.0f ? 0.0f : scaled > 255.0f ? 255.0f : scaled);
 }
 
-static void write_pixels(const RenderJob& job, int column, int row, const Tile& tile) {
+[[gnu::noinline]] static void write_pixels(const RenderJob& job, int column, int row, const Tile& tile) {
   const FrameBuffers& to = job.buffers;
   for (int place = 0; place < kTileRays; ++place) {
     const int x = column + unravel(place, 0), y = row + unravel(place, 1);
@@ -201,7 +205,8 @@ static void render_tile(const RenderJob& job, int column, int row, Tile& tile, R
     const int n_samples = gather_samples(job, tile, places, n_places, counts.lookups);
     counts.samples += n_samples;
     for (int first = 0; first < n_samples; first += kBatch) {
-      shade(job, tile, first);
+      encode(job, tile, first);
+      shade(job, tile);
       const int last = n_samples - first < kBatch ? n_samples - first : kBatch;
       for (int s = 0; s < last; ++s) {
         const int ray = tile.ray[first + s];

@@ -5,10 +5,14 @@ Its cost is that of a trained one: rays meet about as many occupied samples befo
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import torch
 
+from dfanerf_rt.avatar import Avatar, AvatarMeta
+from dfanerf_rt.field.config import FieldConfig
+from dfanerf_rt.field.field import ConditionalField
 from dfanerf_rt.ops.camera import Camera
 from dfanerf_rt.ops.hash_encode import HashGridConfig
 from dfanerf_rt.ops.render_field import FoldedField
@@ -92,6 +96,44 @@ def head_camera(width: int = 256, height: int | None = None) -> Camera:
     """A camera that sees the head of :func:`head_field` as clips show theirs: shoulders cut off, air above."""
     height = height or width
     return Camera(width, height, 1.75 * width, 0.5 * width, 0.42 * height)
+
+
+def head_avatar(width: int = 256, config: FieldConfig | None = None, seed: int = 0) -> Avatar:
+    """An avatar whose field is :func:`head_field`, with random tables to mix and a random background.
+
+    Args:
+        width: of its square pictures, pixels.
+        config: sizes of its field; the usual ones where it is None.
+        seed: of all that is random.
+    """
+    config = config or FieldConfig(n_steps=STEPS_THROUGH_BOX)
+    shape = head_field(seed, config.grid, config.occupancy_resolution)
+    generator = torch.Generator().manual_seed(seed)
+    field = ConditionalField(config, shape.aabb, generator)
+    with torch.no_grad():
+        field.table.copy_(shape.table)
+        field.blend_tables.normal_(0.0, 0.02, generator=generator)
+        field.condition_weight.normal_(0.0, 0.02, generator=generator)
+        for number, (weight, bias) in enumerate(zip(shape.weights, shape.biases, strict=True), 1):
+            getattr(field, f"w{number}").copy_(weight)
+            getattr(field, f"b{number}").copy_(bias)
+        field.neck.copy_(shape.neck)
+        field.occupancy.copy_(shape.occupancy)
+    camera = head_camera(width)
+    meta = AvatarMeta(
+        name="synthetic head",
+        width=camera.width,
+        height=camera.height,
+        focal_px=camera.focal_px,
+        cx=camera.cx,
+        cy=camera.cy,
+        fps=25.0,
+        licence="CC0-1.0",
+        consent="nobody was filmed",
+        field=dataclasses.asdict(config),
+    )
+    background = torch.randint(0, 256, (width, width, 3), generator=generator).to(torch.uint8)
+    return Avatar(meta, {**field.state(), "background.image": background})
 
 
 def surface_distance(points: torch.Tensor) -> torch.Tensor:
