@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from dfanerf_rt.clip.format import Track
 from dfanerf_rt.face.arkit import ARKIT_INDEX
 from dfanerf_rt.face.fit import FitResult
 from dfanerf_rt.face.model import FaceModel
 from dfanerf_rt.face.rotation import rotation_matrix
+from dfanerf_rt.face.track import Track
 
 TILE_PX = 320
 COLUMNS = 4

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dfanerf_rt.clip.format import Track
 from dfanerf_rt.errors import ShapeError
 from dfanerf_rt.face.arkit import ARKIT_INDEX
 from dfanerf_rt.face.fit_normal import (
@@ -39,6 +38,7 @@ from dfanerf_rt.face.fit_pose import eye_closure, pose_by_points
 from dfanerf_rt.face.fit_solve import free_in_box, smoothness, solve_in_time, solve_shared
 from dfanerf_rt.face.landmarks import N_MEDIAPIPE, landmarks_68
 from dfanerf_rt.face.model import FaceModel
+from dfanerf_rt.face.track import Track
 
 BLINKS = (ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"])
 Progress = Callable[[float, str], None]

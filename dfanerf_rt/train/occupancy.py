@@ -20,7 +20,9 @@ from dfanerf_rt.train.rays import FrameStore
 UPDATE_EVERY = 16
 OCCUPIED_ALPHA = 0.01
 SEEN_TRANSMITTANCE = 2e-3
-SEEN_DECAY = 0.98
+SEEN_DECAY = 0.85
+DENSITY_DECAY = 0.85
+FIRST_ALPHA = 0.1
 
 
 class OccupancyKeeper:
@@ -66,7 +68,7 @@ class OccupancyKeeper:
             column, row = x.long().clamp(0, store.width - 1), y.long().clamp(0, store.height - 1)
             hits += inside & (grown[row, column] > 25)
         kept = hits > 0.05 * len(chosen)
-        self.estimator.occs[:] = torch.where(kept, 1.0, -1.0)
+        self.estimator.occs[:] = torch.where(kept, FIRST_ALPHA, -1.0)
         self.estimator.binaries[0] = kept.view(size, size, size)
         self._publish()
         return float(kept.float().mean())
@@ -88,7 +90,11 @@ class OccupancyKeeper:
         step_m = self.field.step_m
         self.estimator.eval()  # its own update insists on training mode for schedules that are kept here
         self.estimator._update(
-            step=step, occ_eval_fn=lambda u: density(u)[:, None] * step_m, occ_thre=OCCUPIED_ALPHA, warmup_steps=0
+            step=step,
+            occ_eval_fn=lambda u: density(u)[:, None] * step_m,
+            occ_thre=OCCUPIED_ALPHA,
+            ema_decay=DENSITY_DECAY,
+            warmup_steps=0,
         )
         if hide_unseen:
             visible = (self.seen > SEEN_TRANSMITTANCE).view(1, *(self.resolution,) * 3).float()

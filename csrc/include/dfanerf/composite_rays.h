@@ -9,9 +9,9 @@ namespace dfanerf {
 struct PackedRays {
   const int64_t* offsets;  // (n_rays + 1,)
   int64_t n_rays;
-  const float* sigma;      // (n,) 1/m
-  const float* rgb;        // (n, 3)
-  const float* t;          // (n,) metres, increasing within a ray
+  const float* sigma;  // (n,) 1/m
+  const float* rgb;    // (n, 3)
+  const float* t;      // (n,) metres, increasing within a ray
   float step_m;
 };
 

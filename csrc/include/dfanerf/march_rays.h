@@ -8,11 +8,11 @@ namespace dfanerf {
 // Positions along a ray in the field's unit cube: u(t) = torso + w (head - torso), w = sigmoid(n . head), all affine
 // in t. One row of coefficients a ray.
 struct MarchSpace {
-  float head_origin[3], torso_origin[3];        // u of the camera's centre, by either frame
-  const float* head_slope;                      // (n, 3) du/dt by the head's frame
-  const float* torso_slope;                     // (n, 3)
+  float head_origin[3], torso_origin[3];  // u of the camera's centre, by either frame
+  const float* head_slope;                // (n, 3) du/dt by the head's frame
+  const float* torso_slope;               // (n, 3)
   float neck_origin;
-  const float* neck_slope;                      // (n,)
+  const float* neck_slope;  // (n,)
 };
 
 namespace cpu {
