@@ -24,7 +24,6 @@ FRAME_SAMPLES = 640
 """Samples per video frame: 16 kHz at 25 fps."""
 FEATURES_PER_FRAME = 4
 SYNC_SCHEMA = "dfanerf-sync/1"
-_ASSET = Path(__file__).parent / "assets" / "sync.safetensors"
 _CLAMP = 3.5
 
 
@@ -183,11 +182,6 @@ class AudioEncoder(nn.Module):
         if metadata.get("schema") != SYNC_SCHEMA:
             raise AvatarError(f"{path}: schema is {metadata.get('schema')!r}, expected {SYNC_SCHEMA!r}")
         return cls.from_tensors(tensors, SyncConfig.from_dict(metadata.get("config") or {}, path), path)
-
-    @classmethod
-    def bundled(cls) -> AudioEncoder:
-        """The encoder pre-trained on synthesised speech, from which a clip's training starts."""
-        return cls.load(_ASSET)
 
 
 def window_features(samples: NDArray[np.float32], n_frames: int, config: SyncConfig) -> NDArray[np.float32]:

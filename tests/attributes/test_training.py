@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from dfanerf_rt.attributes.model import EYE_LANDMARKS, MOUTH_LANDMARKS, AttributeConfig
@@ -17,19 +18,21 @@ class LinearFace:
         self.id_basis = 0.004 * torch.randn(5, 68, 3, generator=generator)
         self.exp_basis = torch.zeros(52, 68, 3)
         for name, index in ARKIT_INDEX.items():
-            part = EYE_LANDMARKS if name.startswith("eye") else MOUTH_LANDMARKS
-            extent = part.stop - part.start
-            self.exp_basis[index, part] = 0.006 * torch.randn(extent, 3, generator=generator)
+            if name.startswith(("eye", "jaw", "mouth")):
+                part = EYE_LANDMARKS if name.startswith("eye") else MOUTH_LANDMARKS
+                extent = part.stop - part.start
+                self.exp_basis[index, part] = 0.006 * torch.randn(extent, 3, generator=generator)
 
     def landmarks(self, identity: torch.Tensor, expression: torch.Tensor) -> torch.Tensor:
         offset = identity @ self.id_basis.flatten(1) + expression @ self.exp_basis.flatten(1)
         return self.mean + offset.unflatten(-1, (68, 3))
 
 
+@pytest.mark.slow
 def test_a_short_training_reconstructs_and_disentangles() -> None:
     face, seen = LinearFace(), []
-    training = AttributeTraining(steps=200, batch=128, n_faces=4000)
-    config = AttributeConfig(hidden=32)
+    training = AttributeTraining(steps=400, batch=256, n_faces=8000)
+    config = AttributeConfig(hidden=64)
     model = train_attributes(face, config, training, seed=1, on_progress=lambda f, s: seen.append((f, s["l1_mm"])))
     assert seen[-1][0] == 1.0 and seen[-1][1] < 0.3 * seen[0][1]
 
@@ -39,8 +42,8 @@ def test_a_short_training_reconstructs_and_disentangles() -> None:
     person = model.for_person(face.landmarks(identity[0], torch.zeros(52)))
     mouth_code, eye_code = person.encode(landmarks)
     mouth, eyes = person.decode(mouth_code, eye_code)
-    assert (mouth - landmarks[:, MOUTH_LANDMARKS]).norm(dim=-1).mean() < 0.5e-3 * 3
-    assert (eyes - landmarks[:, EYE_LANDMARKS]).norm(dim=-1).mean() < 0.5e-3 * 3
+    assert (mouth - landmarks[:, MOUTH_LANDMARKS]).norm(dim=-1).mean() < 1.5e-3
+    assert (eyes - landmarks[:, EYE_LANDMARKS]).norm(dim=-1).mean() < 1.5e-3
     assert (person.decode(mouth_code, eye_code.roll(1, 0))[0] - mouth).norm(dim=-1).mean() < 0.8e-3
     # rotated so that each dimension of an everyday face has the same share
     everyday = person.encode(face.landmarks(identity, TYPICAL_STRENGTH * expression))[0]
