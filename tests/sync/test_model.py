@@ -55,10 +55,12 @@ def test_unusable_weights_and_settings_are_named() -> None:
     with pytest.raises(AvatarError, match=r"'trunk\.0\.weight' has shape"):
         AudioEncoder.from_tensors(tensors, SyncConfig(channels=32))
     assert SyncConfig.from_dict(asdict(config)) == config
-    with pytest.raises(AvatarError, match="unknown sync setting 'width'"):
+    with pytest.raises(AvatarError, match="sync settings: unknown key 'width'"):
         SyncConfig.from_dict({"width": 3})
-    with pytest.raises(AvatarError, match="damaged sync settings"):
+    with pytest.raises(AvatarError, match="lookahead_ms"):
         SyncConfig.from_dict({"lookahead_ms": "much"})
+    with pytest.raises(AvatarError, match="damaged sync settings"):
+        SyncConfig.from_dict({"lookahead_ms": 20.0, "past_ms": 40.0})
     with pytest.raises(ValueError, match="16 or more"):
         SyncConfig(lookahead_ms=20.0, past_ms=40.0)
 

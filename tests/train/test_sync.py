@@ -9,7 +9,7 @@ from dfanerf_rt.errors import ClipError
 from dfanerf_rt.sync.model import SyncConfig, encode_audio
 from dfanerf_rt.train.sync import SyncTraining, resting_code, train_on_pairs, train_sync
 
-QUICK = SyncTraining(steps=150, batch=16, n_variants=4, dropout=0.1)
+QUICK = SyncTraining(steps=250, batch=16, n_variants=4, dropout=0.1)
 
 
 def _sung(n_frames: int, seed: int) -> tuple[np.ndarray, torch.Tensor]:
