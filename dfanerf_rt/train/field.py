@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -20,6 +20,9 @@ from dfanerf_rt.train.rays import FrameStore, SamplingConfig
 
 MAX_RAW_SIGMA = 15.0
 MIN_RAYS_PER_FRAME = 128
+COARSE_TO_FINE = ((0.1, 4), (0.25, 2))
+"""Steps along the ray are this many times longer until that share of the training: while the occupancy grid is still
+full, more rays teach more than more samples."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class FieldTrainConfig:
     pose_weight: float = 1.0
     """Pulls the refined poses towards the tracked ones (per radian^2 and per (0.1 m)^2)."""
     refine_pose: bool = True
-    hide_unseen_after_steps: int = 300
+    hide_unseen_after_steps: int = 200
     """Steps after which cells behind surfaces are let go of."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
@@ -145,9 +148,10 @@ class FieldTrainer:
             group["lr"] = base * loop.decay(config.learning_rate_floor)
         self.optimizer.zero_grad(set_to_none=True)
         frames = torch.randperm(len(self.store), generator=self.generator)[: config.frames_per_step].tolist()
+        stride = next((wide for until, wide in COARSE_TO_FINE if loop.fraction < until), 1)
         scalars = {"loss": 0.0, "mse": 0.0, "samples": 0.0}
         for frame in frames:
-            loss, found = self._frame_loss(frame)
+            loss, found = self._frame_loss(frame, stride)
             (loss / len(frames)).backward()  # type: ignore[no-untyped-call]
             for name, value in found.items():
                 scalars[name] = scalars.get(name, 0.0) + value / (1 if name == "samples" else len(frames))
@@ -158,12 +162,13 @@ class FieldTrainer:
         self.occupancy.update(loop.step, self._density, loop.step > config.hide_unseen_after_steps)
         return scalars
 
-    def _frame_loss(self, frame: int) -> tuple[torch.Tensor, dict[str, float]]:
+    def _frame_loss(self, frame: int, stride: int) -> tuple[torch.Tensor, dict[str, float]]:
         config = self.config
         pixels = self.store.sample(frame, self.rays_per_frame, self.generator)
         colour, matte, background = self.store.targets(frame, pixels)
         pose = self.head_pose(frame)
         folded = self.field.fold(self.frame_condition(frame), pose)
+        folded = replace(folded, step_m=folded.step_m * stride)
         directions = self.store.directions[pixels]
         samples = march_rays(folded, directions, torch.rand(len(pixels), generator=self.generator))
         positions = sample_positions(march_space(folded, directions), samples)

@@ -18,8 +18,8 @@ from dfanerf_rt.ops.march_rays import RaySamples
 from dfanerf_rt.train.rays import FrameStore
 
 UPDATE_EVERY = 16
-OCCUPIED_ALPHA = 0.01
-SEEN_TRANSMITTANCE = 2e-3
+OCCUPIED_ALPHA = 0.02
+SEEN_TRANSMITTANCE = 1e-2
 SEEN_DECAY = 0.85
 DENSITY_DECAY = 0.85
 FIRST_ALPHA = 0.1
@@ -98,8 +98,7 @@ class OccupancyKeeper:
         )
         if hide_unseen:
             visible = (self.seen > SEEN_TRANSMITTANCE).view(1, *(self.resolution,) * 3).float()
-            visible = torch.nn.functional.max_pool3d(visible, 3, stride=1, padding=1) > 0
-            self.estimator.binaries &= visible
+            self.estimator.binaries &= visible > 0
             self.seen *= SEEN_DECAY
         self._publish()
 

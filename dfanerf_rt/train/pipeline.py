@@ -121,6 +121,9 @@ def train_avatar(
 def person_attributes(clip: Clip) -> AttributeModel:
     """The bundled autoencoder (eq. 2) about the neutral face of the person in the clip."""
     model = FaceModel.bundled()
+    if len(clip.track.identity) != model.n_identity:
+        found = f"{len(clip.track.identity)} identity coefficients, the head model has {model.n_identity}"
+        raise ClipError(f"{clip.root}: tracked with another head model ({found}); run 'dfanerf prepare' again")
     neutral = model.landmarks(clip.track.identity, torch.zeros(clip.track.expression.shape[1]))
     return AttributeModel.bundled().for_person(neutral).requires_grad_(False)
 
@@ -156,15 +159,20 @@ def _sync_stage(
             on_progress(1.0, {})
             return AudioEncoder.from_tensors(tensors, SyncConfig.from_dict(metadata["config"], path), path)
     frames = clip.meta.train_frames
-    encoder = train_sync(
-        samples,
-        mouth_code[frames.start : frames.stop],
-        attributes=attributes,
-        budget_s=preset.sync_budget_s,
-        seed=seed,
-        on_progress=on_progress,
-        should_stop=should_stop,
-    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # its operators are so small that a second thread only waits
+    try:
+        encoder = train_sync(
+            samples,
+            mouth_code[frames.start : frames.stop],
+            attributes=attributes,
+            budget_s=preset.sync_budget_s,
+            seed=seed,
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
+    finally:
+        torch.set_num_threads(threads)
     if should_stop():
         raise Interrupted("stopped while learning the lips; the same command begins that stage again")
     save_tensors(path, encoder.state_tensors(), {"fingerprint": fingerprint, "config": asdict(encoder.config)})
