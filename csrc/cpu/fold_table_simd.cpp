@@ -40,8 +40,10 @@ void fold_table(const FoldJob& job, int64_t begin, int64_t end) {
     F sum = load<F>(job.base + i);
     for (int k = 0; k < job.n_blend; ++k)
       sum = mul_add(splat(job.weights[k]), load_half(job.blend + k * job.n_floats + i), sum);
-    if (packed) store_bf16(packed + i, sum);
-    else store(job.table + i, sum);
+    if (packed)
+      store_bf16(packed + i, sum);
+    else
+      store(job.table + i, sum);
   }
 }
 

@@ -1,7 +1,8 @@
 // Vectors of floats and integers, one definition for each SIMD variant: W lanes of the widest registers it has.
 //
-// Included by math/numbers.h. Arithmetic, comparisons (giving integer masks) and conversions are GCC's vector extensions; here stands only what
-// those lack. Everything is always_inline inside the variant's namespace, so that no symbol crosses variants.
+// Included by math/numbers.h. Arithmetic, comparisons (giving integer masks) and conversions are GCC's vector
+// extensions; here stands only what those lack. Everything is always_inline inside the variant's namespace, so that no
+// symbol crosses variants.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +12,9 @@
 #include <immintrin.h>
 #endif
 #if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 warns of its own AVX-512 intrinsics
+// GCC 12 warns of its own AVX-512 intrinsics.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 
 namespace dfanerf::cpu::DFANERF_SIMD_NAMESPACE {
@@ -28,9 +31,15 @@ typedef float F __attribute__((vector_size(4 * kLanes)));
 typedef int32_t I __attribute__((vector_size(4 * kLanes)));
 typedef uint32_t U __attribute__((vector_size(4 * kLanes)));
 
-DFANERF_HD F splat(float value) { return F{} + value; }
-DFANERF_HD U splat(uint32_t value) { return U{} + value; }
-DFANERF_HD I splat(int32_t value) { return I{} + value; }
+DFANERF_HD F splat(float value) {
+  return F{} + value;
+}
+DFANERF_HD U splat(uint32_t value) {
+  return U{} + value;
+}
+DFANERF_HD I splat(int32_t value) {
+  return I{} + value;
+}
 
 template <typename V, typename T>
 DFANERF_HD V load(const T* source) {
@@ -45,14 +54,30 @@ DFANERF_HD void store(T* target, V value) {
   std::memcpy(target, &value, sizeof(V));
 }
 
-DFANERF_HD I mask(I condition) { return condition; }
-DFANERF_HD I truncate(F value) { return __builtin_convertvector(value, I); }
-DFANERF_HD F to_float(I value) { return __builtin_convertvector(value, F); }
-DFANERF_HD I as_int(F value) { return (I)value; }
-DFANERF_HD F as_float(I value) { return (F)value; }
-DFANERF_HD F as_float(U value) { return (F)value; }
-DFANERF_HD F select(I mask, F yes, F no) { return mask ? yes : no; }
-DFANERF_HD I select(I mask, I yes, I no) { return mask ? yes : no; }
+DFANERF_HD I mask(I condition) {
+  return condition;
+}
+DFANERF_HD I truncate(F value) {
+  return __builtin_convertvector(value, I);
+}
+DFANERF_HD F to_float(I value) {
+  return __builtin_convertvector(value, F);
+}
+DFANERF_HD I as_int(F value) {
+  return (I)value;
+}
+DFANERF_HD F as_float(I value) {
+  return (F)value;
+}
+DFANERF_HD F as_float(U value) {
+  return (F)value;
+}
+DFANERF_HD F select(I mask, F yes, F no) {
+  return mask ? yes : no;
+}
+DFANERF_HD I select(I mask, I yes, I no) {
+  return mask ? yes : no;
+}
 
 // A bit a lane, set where the mask is.
 DFANERF_HD uint32_t bits(I mask) {
@@ -79,8 +104,12 @@ DFANERF_HD F mul_add(F a, F b, F c) {
 #endif
 }
 
-DFANERF_HD F minimum(F a, F b) { return a < b ? a : b; }
-DFANERF_HD F maximum(F a, F b) { return a > b ? a : b; }
+DFANERF_HD F minimum(F a, F b) {
+  return a < b ? a : b;
+}
+DFANERF_HD F maximum(F a, F b) {
+  return a > b ? a : b;
+}
 
 DFANERF_HD F square_root(F value) {
 #if defined(__AVX512F__)

@@ -48,12 +48,13 @@ DFANERF_HD U pack_bf16(F low, F high) {
   return (U)_mm512_permutexvar_epi16(order, (__m512i)both);
 }
 
-template <int V>
+template <int V, typename Meanwhile>
 DFANERF_HD void dense_block(const uint32_t* weights, const float* bias, const uint32_t* input, int n_pairs, int stride,
-                            F (&sum)[kOutputs][V]) {
+                            F (&sum)[kOutputs][V], Meanwhile& meanwhile) {
   for (int o = 0; o < kOutputs; ++o)
     for (int v = 0; v < V; ++v) sum[o][v] = splat(bias[o]);
   for (int k = 0; k < n_pairs; ++k) {
+    meanwhile();
     U x[V];
     for (int v = 0; v < V; ++v) x[v] = load<U>(input + k * stride + v * kLanes);
     for (int o = 0; o < kOutputs; ++o) {
@@ -63,12 +64,12 @@ DFANERF_HD void dense_block(const uint32_t* weights, const float* bias, const ui
   }
 }
 
-template <int V>
+template <int V, typename Meanwhile>
 DFANERF_HD void dense_relu(const uint32_t* weights, const float* bias, const uint32_t* input, uint32_t* output,
-                           int n_pairs, int n_outputs, int stride) {
+                           int n_pairs, int n_outputs, int stride, Meanwhile& meanwhile) {
   for (int o = 0; o < n_outputs; o += kOutputs) {
     F sum[kOutputs][V];
-    dense_block<V>(weights + o * n_pairs, bias + o, input, n_pairs, stride, sum);
+    dense_block<V>(weights + o * n_pairs, bias + o, input, n_pairs, stride, sum, meanwhile);
     for (int i = 0; i < kOutputs; i += 2)
       for (int v = 0; v < V; ++v) {
         // Negative numbers in bfloat16 are negative 16-bit integers: ReLU after packing takes one instruction a pair.

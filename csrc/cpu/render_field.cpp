@@ -36,8 +36,12 @@ FoldTable fold_table;
 }  // namespace avx512
 #endif
 
-RenderTiles* choose_render_tiles() { return DFANERF_SIMD_SELECT(render_tiles); }
-FoldTable* choose_fold_table() { return DFANERF_SIMD_SELECT(fold_table); }
+RenderTiles* choose_render_tiles() {
+  return DFANERF_SIMD_SELECT(render_tiles);
+}
+FoldTable* choose_fold_table() {
+  return DFANERF_SIMD_SELECT(fold_table);
+}
 }  // namespace cpu
 
 namespace {
@@ -64,8 +68,12 @@ class Pages {
   Pages() = default;
   Pages(const Pages&) = delete;
   Pages& operator=(const Pages&) = delete;
-  ~Pages() { std::free(data_); }
-  T* data() const { return data_; }
+  ~Pages() {
+    std::free(data_);
+  }
+  T* data() const {
+    return data_;
+  }
 
  private:
   T* data_ = nullptr;
@@ -91,7 +99,8 @@ uint16_t to_half(float value) {
   std::memcpy(&word, &value, sizeof word);
   const uint32_t sign = word >> 16 & 0x8000u;
   const float magnitude = std::min(std::fabs(value), 65504.0f);
-  if (magnitude < 0x1p-14f) return static_cast<uint16_t>(sign | static_cast<uint32_t>(std::lrintf(magnitude * 0x1p24f)));
+  if (magnitude < 0x1p-14f)
+    return static_cast<uint16_t>(sign | static_cast<uint32_t>(std::lrintf(magnitude * 0x1p24f)));
   std::memcpy(&word, &magnitude, sizeof word);
   word += 0xfffu + (word >> 13 & 1u);
   return static_cast<uint16_t>(sign | ((word >> 13) - (112u << 10)));
@@ -115,8 +124,7 @@ struct FieldRenderer::State {
   void run_fold(const float* base_table, const float* mix, int count) {
     cpu::FoldJob fold{base_table, blend.data(), mix, count, 2 * n_entries, packed.data(), table.data()};
     auto* variant = cpu::choose_fold_table();
-    parallel_for(2 * n_entries, kFoldChunk, n_threads,
-                 [&](int64_t begin, int64_t end) { variant(fold, begin, end); });
+    parallel_for(2 * n_entries, kFoldChunk, n_threads, [&](int64_t begin, int64_t end) { variant(fold, begin, end); });
   }
 };
 
@@ -144,20 +152,32 @@ FieldRenderer::FieldRenderer(std::vector<HashLevel> levels, int hidden, const ui
   s.skip = cpu::make_skip_cells(occupancy, resolution, s.job.rays.extent, n_threads);
   s.job.skip = SkipField{s.skip.cells.data(), resolution, s.skip.quantum};
   s.job.bf16_dot = precision == Precision::bfloat16 && cpu_features().avx512_bf16;
-  if (precision == Precision::bfloat16) s.packed.resize(s.n_entries);
-  else s.table.resize(2 * s.n_entries);
+  if (precision == Precision::bfloat16)
+    s.packed.resize(s.n_entries);
+  else
+    s.table.resize(2 * s.n_entries);
   s.job.packed = s.packed.data();
   s.job.table = s.table.data();
 }
 
 FieldRenderer::~FieldRenderer() = default;
 
-int64_t FieldRenderer::n_entries() const { return state_->n_entries; }
-int FieldRenderer::n_inputs() const { return 2 * state_->job.n_levels; }
-int FieldRenderer::hidden() const { return state_->job.hidden; }
-int FieldRenderer::n_blend() const { return state_->n_blend; }
+int64_t FieldRenderer::n_entries() const {
+  return state_->n_entries;
+}
+int FieldRenderer::n_inputs() const {
+  return 2 * state_->job.n_levels;
+}
+int FieldRenderer::hidden() const {
+  return state_->job.hidden;
+}
+int FieldRenderer::n_blend() const {
+  return state_->n_blend;
+}
 
-void FieldRenderer::load_table(const float* table) { state_->run_fold(table, nullptr, 0); }
+void FieldRenderer::load_table(const float* table) {
+  state_->run_fold(table, nullptr, 0);
+}
 
 void FieldRenderer::load_blend(const float* base, const float* tables, int n_blend) {
   State& s = *state_;

@@ -6,10 +6,6 @@
 
 namespace dfanerf::cpu::DFANERF_SIMD_NAMESPACE {
 
-// In coarse levels neighbouring samples share cells; measured: beyond these limits gathering is faster.
-constexpr uint32_t kSharedResolution = 50;  // below 1024, so that a cell's three coordinates fit one word
-constexpr int kSharedCells = 4;
-
 constexpr uint32_t kPrimeY = 2654435761u, kPrimeZ = 805459861u;
 
 // Where samples fall in one level.
@@ -35,7 +31,8 @@ template <typename N>
 DFANERF_HD void corner_entries(const HashLevel& level, N x, N y, N z, N* entry) {
   if (level.hashed) {
     const uint32_t low = level.n_entries - 1;  // a power of two
-    const N xs[2] = {x, x + 1u}, ys[2] = {y * kPrimeY, y * kPrimeY + kPrimeY}, zs[2] = {z * kPrimeZ, z * kPrimeZ + kPrimeZ};
+    const N xs[2] = {x, x + 1u}, ys[2] = {y * kPrimeY, y * kPrimeY + kPrimeY},
+            zs[2] = {z * kPrimeZ, z * kPrimeZ + kPrimeZ};
     for (int c = 0; c < 8; ++c) entry[c] = ((xs[c & 1] ^ ys[c >> 1 & 1] ^ zs[c >> 2]) & low) + level.offset;
   } else {
     const uint32_t row = level.resolution, plane = level.resolution * level.resolution;
@@ -73,56 +70,17 @@ DFANERF_HD void encode_float32(const RenderJob& job, const HashLevel& level, con
   }
 }
 
-#if defined(__AVX512F__)
-// The words at the corners of each lane's cell. Neighbouring samples often share a cell, and eight broadcasts serve all
-// lanes of a cell, where a gather loads lane by lane: cells are taken one by one, and what is left after a few of them
-// is gathered.
-DFANERF_HD void corner_words(const RenderJob& job, const HashLevel& level, const U* cell, U* word) {
-  const __m512i key = (__m512i)(cell[0] | cell[1] << 10 | cell[2] << 20);
-  alignas(64) uint32_t keys[kLanes];
-  _mm512_store_si512(keys, key);
-  __m512i found[8];
-  for (__m512i& lanes : found) lanes = _mm512_setzero_si512();
-  uint32_t left = 0xffff;
-  for (int n = 0; n < kSharedCells; ++n) {
-    const uint32_t one = keys[__builtin_ctz(left)];
-    const __mmask16 same = _mm512_cmpeq_epi32_mask(key, _mm512_set1_epi32(static_cast<int>(one)));
-    uint32_t entry[8];
-    corner_entries<uint32_t>(level, one & 1023u, one >> 10 & 1023u, one >> 20, entry);
-    for (int c = 0; c < 8; ++c)
-      found[c] = _mm512_mask_broadcastd_epi32(found[c], same, _mm_loadu_si32(job.packed + entry[c]));
-    left &= ~static_cast<uint32_t>(same);
-    if (!left) break;
-  }
-  if (left) {
-    U entry[8];
-    corner_entries(level, cell[0], cell[1], cell[2], entry);
-    for (int c = 0; c < 8; ++c)
-      found[c] = _mm512_mask_i32gather_epi32(found[c], static_cast<__mmask16>(left), (__m512i)entry[c], job.packed, 4);
-  }
-  for (int c = 0; c < 8; ++c) word[c] = (U)found[c];
-}
-#endif
-
 DFANERF_HD void encode_packed(const RenderJob& job, const HashLevel& level, const F* u, F& first, F& second) {
   const Cells at = locate(level, u);
-  U word[8];
-#if defined(__AVX512F__)
-  if (level.resolution <= kSharedResolution) {
-    corner_words(job, level, at.cell, word);
-  } else
-#endif
-  {
-    U entry[8];
-    corner_entries(level, at.cell[0], at.cell[1], at.cell[2], entry);
-    for (int c = 0; c < 8; ++c) word[c] = gather(job.packed, entry[c]);
-  }
+  U entry[8];
+  corner_entries(level, at.cell[0], at.cell[1], at.cell[2], entry);
   F weight[8];
   corner_weights(at.fraction, weight);
   first = second = splat(0.0f);
   for (int c = 0; c < 8; ++c) {
-    first = mul_add(weight[c], as_float(word[c] << 16), first);
-    second = mul_add(weight[c], as_float(word[c] & 0xffff0000u), second);
+    const U word = gather(job.packed, entry[c]);
+    first = mul_add(weight[c], as_float(word << 16), first);
+    second = mul_add(weight[c], as_float(word & 0xffff0000u), second);
   }
 }
 

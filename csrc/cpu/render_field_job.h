@@ -10,7 +10,7 @@
 
 namespace dfanerf::cpu {
 
-constexpr int kTile = 16;          // pixels along a tile's edge
+constexpr int kTile = 32;  // pixels along a tile's edge
 constexpr int kTileRays = kTile * kTile;
 constexpr int kMaxLevels = 32;
 constexpr int kMaxHidden = 128;
@@ -24,10 +24,10 @@ struct RenderJob {
 
   int n_levels, hidden;
   HashLevel levels[kMaxLevels];
-  const float* table;         // (n_entries, 2), or null
-  const uint32_t* packed;     // (n_entries,): two bfloat16 an entry, the first feature in the low half; or null
-  bool bf16_dot;              // whether the bfloat16 weights below are there and to be used
-  const float* weights[3];    // by blocks of outputs; see mlp.h
+  const float* table;       // (n_entries, 2), or null
+  const uint32_t* packed;   // (n_entries,): two bfloat16 an entry, the first feature in the low half; or null
+  bool bf16_dot;            // whether the bfloat16 weights below are there and to be used
+  const float* weights[3];  // by blocks of outputs; see mlp.h
   const uint32_t* weights_bf16[3];
   const float* biases[3];
 };

@@ -50,8 +50,9 @@ SkipCells make_skip_cells(const uint8_t* occupancy, int resolution, const float*
   skip.quantum = std::max({extent[0], extent[1], extent[2]}) / (kOccupied - 1);
   skip.cells.resize(n_cells + 4);  // lookups read whole words
   for (int64_t i = 0; i < n_cells; ++i)
-    skip.cells[i] = occupancy[i] ? static_cast<uint8_t>(kOccupied)
-                                 : static_cast<uint8_t>(std::min(std::sqrt(squared[i]) / skip.quantum, kOccupied - 1.0f));
+    skip.cells[i] = occupancy[i]
+                        ? static_cast<uint8_t>(kOccupied)
+                        : static_cast<uint8_t>(std::min(std::sqrt(squared[i]) / skip.quantum, kOccupied - 1.0f));
   return skip;
 }
 

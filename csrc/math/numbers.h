@@ -24,15 +24,27 @@
 namespace DFANERF_MATH_NAMESPACE {
 
 typedef float F;
-typedef int32_t I;   // also masks: 0, or all bits set
+typedef int32_t I;  // also masks: 0, or all bits set
 typedef uint32_t U;
 
-DFANERF_HD F splat(float value) { return value; }
-DFANERF_HD U splat(uint32_t value) { return value; }
-DFANERF_HD I splat(int32_t value) { return value; }
-DFANERF_HD I mask(bool condition) { return condition ? -1 : 0; }
-DFANERF_HD I truncate(F value) { return static_cast<I>(value); }
-DFANERF_HD F to_float(I value) { return static_cast<F>(value); }
+DFANERF_HD F splat(float value) {
+  return value;
+}
+DFANERF_HD U splat(uint32_t value) {
+  return value;
+}
+DFANERF_HD I splat(int32_t value) {
+  return value;
+}
+DFANERF_HD I mask(bool condition) {
+  return condition ? -1 : 0;
+}
+DFANERF_HD I truncate(F value) {
+  return static_cast<I>(value);
+}
+DFANERF_HD F to_float(I value) {
+  return static_cast<F>(value);
+}
 DFANERF_HD I as_int(F value) {
   I bits;
   memcpy(&bits, &value, sizeof bits);
@@ -43,13 +55,27 @@ DFANERF_HD F as_float(I bits) {
   memcpy(&value, &bits, sizeof value);
   return value;
 }
-DFANERF_HD F select(I chosen, F yes, F no) { return chosen ? yes : no; }
-DFANERF_HD F mul_add(F a, F b, F c) { return fmaf(a, b, c); }
-DFANERF_HD F minimum(F a, F b) { return a < b ? a : b; }
-DFANERF_HD F maximum(F a, F b) { return a > b ? a : b; }
-DFANERF_HD F square_root(F value) { return sqrtf(value); }
-DFANERF_HD U gather(const uint32_t* table, U index) { return table[index]; }
-DFANERF_HD I gather_bytes(const uint8_t* table, I index) { return table[index]; }
+DFANERF_HD F select(I chosen, F yes, F no) {
+  return chosen ? yes : no;
+}
+DFANERF_HD F mul_add(F a, F b, F c) {
+  return fmaf(a, b, c);
+}
+DFANERF_HD F minimum(F a, F b) {
+  return a < b ? a : b;
+}
+DFANERF_HD F maximum(F a, F b) {
+  return a > b ? a : b;
+}
+DFANERF_HD F square_root(F value) {
+  return sqrtf(value);
+}
+DFANERF_HD U gather(const uint32_t* table, U index) {
+  return table[index];
+}
+DFANERF_HD I gather_bytes(const uint8_t* table, I index) {
+  return table[index];
+}
 
 }  // namespace DFANERF_MATH_NAMESPACE
 #endif

@@ -17,7 +17,7 @@ struct RayFrame {
   float neck[3], neck_origin;          // direction to d(neck)/dt
   float extent[3];                     // of the box, metres
   float near_m, far_m, step_m;
-  bool rigid;                          // head and torso move as one: the shift is zero
+  bool rigid;  // head and torso move as one: the shift is zero
 };
 
 }  // namespace dfanerf

@@ -33,7 +33,7 @@ struct FrameBuffers {
   const void* background = nullptr;  // (H, W, 3) uint8 or float32
   bool background_bytes = true;
   int64_t background_row = 0;  // elements between rows
-  void* image = nullptr;  // (H, W, 3) uint8 or float32
+  void* image = nullptr;       // (H, W, 3) uint8 or float32
   bool image_bytes = true;
   int64_t image_row = 0;
   float* alpha = nullptr;  // (H, W) or null
