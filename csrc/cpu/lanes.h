@@ -94,6 +94,17 @@ DFANERF_HD uint32_t bits(I mask) {
 #endif
 }
 
+// The mask whose lanes are set where the bits are.
+DFANERF_HD I lanes_of(uint32_t set) {
+#if defined(__AVX512F__)
+  return (I)_mm512_movm_epi32(static_cast<__mmask16>(set));
+#else
+  I found;
+  for (int lane = 0; lane < kLanes; ++lane) found[lane] = -static_cast<int32_t>(set >> lane & 1u);
+  return found;
+#endif
+}
+
 DFANERF_HD F mul_add(F a, F b, F c) {
 #if defined(__AVX512F__)
   return (F)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);

@@ -18,6 +18,8 @@ struct alignas(64) Tile {
   float hop[kTileRays];     // samples a metre of empty space that a ray may leave out
   int32_t next[kTileRays];  // index of the next sample; kDone for a ray that has ended
   int32_t ray_number[kTileRays];
+  float at[4][kTileRays];              // where each ray stands: u and distance
+  uint32_t found[kTileRays / kLanes];  // a bit a ray: it stands at an occupied sample
   RaySum sum[kTileRays];
   // Samples of a round.
   float u[3][kCapacity + kBatch], distance[kCapacity + kBatch];
