@@ -1,6 +1,6 @@
 """Builds what is bundled of the presenter: the demo sentence, the clip, and the avatar trained on it.
 
-    python tools/build_presenter.py --work FOLDER [--preset full] [--size 256] [--duration 60] [--only sentence|clip]
+    python tools/build_presenter.py --work FOLDER [--preset preview] [--size 256] [--duration 60] [--only sentence|clip]
 
 Everything comes from the CC0 head model and from espeak-ng; no person was filmed or recorded. A clip that is already
 in the folder is used again, and an interrupted training goes on where it stopped.
@@ -54,7 +54,7 @@ def main() -> int:
     """Build in order: sentence, clip, avatar; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for the clip and the training's checkpoints")
-    parser.add_argument("--preset", default="full", help="preset of 'dfanerf train'")
+    parser.add_argument("--preset", default="preview", help="preset of 'dfanerf train'")
     parser.add_argument("--size", type=int, default=256, help="width and height of the clip, pixels")
     parser.add_argument("--duration", type=float, default=60.0, help="length of the clip, seconds")
     parser.add_argument("--only", choices=("sentence", "clip"), help="stop after this part")

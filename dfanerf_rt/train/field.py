@@ -29,10 +29,10 @@ full, more rays teach more than more samples."""
 class FieldTrainConfig:
     """Settings of the field's training."""
 
-    n_steps: int = 6000
+    n_steps: int = 12_000
     budget_s: float = 480.0
-    frames_per_step: int = 2
-    samples_per_step: int = 100_000
+    frames_per_step: int = 1
+    samples_per_step: int = 25_000
     """Rays are added or left out so that a step costs about this many samples, whatever the occupancy."""
     max_rays_per_frame: int = 4096
     learning_rate_table: float = 1e-2

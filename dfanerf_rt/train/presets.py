@@ -22,14 +22,14 @@ PRESETS: dict[str, Preset] = {
         field_config=FieldConfig(
             n_levels=8, log2_table_size=12, max_resolution=64, n_blend=4, occupancy_resolution=32, n_steps=48
         ),
-        field_training=FieldTrainConfig(n_steps=150, budget_s=120.0, samples_per_step=20_000),
+        field_training=FieldTrainConfig(n_steps=200, budget_s=120.0, samples_per_step=10_000),
         sync_budget_s=5.0,
     ),
     "preview": Preset(),
     "standard": Preset(
         field_config=FieldConfig(log2_table_size=16, max_resolution=512, n_steps=160),
         field_training=FieldTrainConfig(
-            n_steps=30_000, budget_s=3000.0, samples_per_step=200_000, max_rays_per_frame=8192
+            n_steps=60_000, budget_s=3000.0, samples_per_step=50_000, max_rays_per_frame=8192
         ),
         sync_budget_s=180.0,
     ),
