@@ -17,8 +17,8 @@ from dfanerf_rt.ops.march_rays import march_rays, march_space, sample_positions
 from dfanerf_rt.train.loop import Loop
 from dfanerf_rt.train.occupancy import OccupancyKeeper
 from dfanerf_rt.train.rays import FrameStore, SamplingConfig
+from dfanerf_rt.train.tighten import MAX_RAW_SIGMA, telling_frames, tighten_occupancy
 
-MAX_RAW_SIGMA = 15.0
 MIN_RAYS_PER_FRAME = 128
 COARSE_TO_FINE = ((0.1, 4), (0.25, 2))
 """Steps along the ray are this many times longer until that share of the training: while the occupancy grid is still
@@ -47,7 +47,7 @@ class FieldTrainConfig:
     audio_share: float = 0.25
     """Share of steps whose mouth is driven by the audio code instead of the tracked mouth code."""
     matte_weight: float = 0.05
-    distortion_weight: float = 1e-4
+    distortion_weight: float = 5e-4
     pose_weight: float = 1.0
     """Pulls the refined poses towards the tracked ones (per radian^2 and per (0.1 m)^2)."""
     refine_pose: bool = True
@@ -161,6 +161,12 @@ class FieldTrainer:
         self.rays_per_frame = int(min(max(smoothed, MIN_RAYS_PER_FRAME), config.max_rays_per_frame))
         self.occupancy.update(loop.step, self._density, loop.step > config.hide_unseen_after_steps)
         return scalars
+
+    def tighten(self) -> float:
+        """Let go of all cells that show in no training picture; returns the share of cells that is left."""
+        frames = telling_frames(self.condition, self.tracked_pose)
+        pose = torch.stack([self.head_pose(frame).detach() for frame in frames])
+        return tighten_occupancy(self.field, self.condition[frames], pose, self.store.directions, self.generator)
 
     def _frame_loss(self, frame: int, stride: int) -> tuple[torch.Tensor, dict[str, float]]:
         config = self.config

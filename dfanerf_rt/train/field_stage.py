@@ -65,8 +65,9 @@ def train_field(
         if should_stop() and not loop.done:
             _save(trainer, checkpoint, fingerprint, loop)
             raise Interrupted(f"stopped after {loop.step} steps; the same command goes on from there")
+    kept = trainer.tighten()
     write_preview(trainer, clip, work / "preview.jpg")
-    on_progress(1.0, {"step": loop.step, **mean})
+    on_progress(1.0, {"step": loop.step, "occupied": kept, **mean})
     return trainer.field
 
 

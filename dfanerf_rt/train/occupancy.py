@@ -18,6 +18,8 @@ from dfanerf_rt.ops.march_rays import RaySamples
 from dfanerf_rt.train.rays import FrameStore
 
 UPDATE_EVERY = 16
+REFINEMENT = 2
+"""Cells of the avatar's grid along one cell of the training's: the fine ones are only sorted out at the end."""
 OCCUPIED_ALPHA = 0.02
 SEEN_TRANSMITTANCE = 1e-2
 SEEN_DECAY = 0.85
@@ -32,7 +34,7 @@ class OccupancyKeeper:
         from nerfacc import OccGridEstimator
 
         self.field = field
-        self.resolution = field.config.occupancy_resolution
+        self.resolution = max(1, field.config.occupancy_resolution // REFINEMENT)
         self.estimator: Any = OccGridEstimator([0.0, 0.0, 0.0, 1.0, 1.0, 1.0], resolution=self.resolution, levels=1)
         self.seen = torch.ones(self.resolution**3)
 
@@ -106,4 +108,7 @@ class OccupancyKeeper:
         # One cell of margin: a surface that moves with the next expression must not be cut off.
         occupied = torch.nn.functional.max_pool3d(self.estimator.binaries.float(), 3, stride=1, padding=1)
         known = self.estimator.occs.view_as(self.estimator.binaries) >= 0
-        self.field.occupancy.copy_(((occupied > 0) & known)[0].to(torch.uint8))
+        coarse = ((occupied > 0) & known)[0].to(torch.uint8)
+        for axis in range(3):
+            coarse = coarse.repeat_interleave(REFINEMENT, dim=axis)
+        self.field.occupancy.copy_(coarse)
