@@ -68,12 +68,8 @@ class Pages {
   Pages() = default;
   Pages(const Pages&) = delete;
   Pages& operator=(const Pages&) = delete;
-  ~Pages() {
-    std::free(data_);
-  }
-  T* data() const {
-    return data_;
-  }
+  ~Pages() { std::free(data_); }
+  T* data() const { return data_; }
 
  private:
   T* data_ = nullptr;

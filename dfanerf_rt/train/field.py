@@ -50,6 +50,8 @@ class FieldTrainConfig:
     distortion_weight: float = 5e-4
     pose_weight: float = 1.0
     """Pulls the refined poses towards the tracked ones (per radian^2 and per (0.1 m)^2)."""
+    blink_share: float = 4.0
+    """How much more often a frame with closed eyes is looked at than one with open eyes: blinks are short."""
     refine_pose: bool = True
     hide_unseen_after_steps: int = 200
     """Steps after which cells behind surfaces are let go of."""
@@ -97,6 +99,8 @@ class FieldTrainer:
         self.store = FrameStore(clip, frames, config.sampling)
         self.condition = condition
         self.audio_code = audio_code
+        closure = clip.track.eye_closure[frames.start : frames.stop].amax(1).clamp(0.0, 1.0)
+        self.frame_share = 1.0 + config.blink_share * closure
         self.tracked_pose = clip.track.head_pose[frames.start : frames.stop]
         self.field = ConditionalField(field_config, field_box(clip), self.generator)
         chin = clip.track.landmarks[frames.start : frames.stop, 8, 1].median()
@@ -147,7 +151,7 @@ class FieldTrainer:
         for group, base in zip(self.optimizer.param_groups, self.base_rates, strict=True):
             group["lr"] = base * loop.decay(config.learning_rate_floor)
         self.optimizer.zero_grad(set_to_none=True)
-        frames = torch.randperm(len(self.store), generator=self.generator)[: config.frames_per_step].tolist()
+        frames = torch.multinomial(self.frame_share, config.frames_per_step, generator=self.generator).tolist()
         stride = next((wide for until, wide in COARSE_TO_FINE if loop.fraction < until), 1)
         scalars = {"loss": 0.0, "mse": 0.0, "samples": 0.0}
         for frame in frames:
