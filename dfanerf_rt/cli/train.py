@@ -54,7 +54,7 @@ def run(command: TrainCommand) -> int:
         discard(work)
     stop = _StopOnSignal()
     started = time.monotonic()
-    with stop, _ProgressDisplay(work / "preview.jpg") as display:
+    with stop, _ProgressDisplay() as display:
         try:
             avatar = train_avatar(
                 clip, work, preset, command.name or command.out.stem, command.seed, display.update, stop.requested
@@ -97,13 +97,13 @@ class _StopOnSignal:
 class _ProgressDisplay:
     """A bar a stage on a terminal; a line every ten seconds elsewhere."""
 
-    def __init__(self, preview: Path) -> None:
+    def __init__(self) -> None:
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
         self._live = sys.stderr.isatty()
-        self._preview = preview
         self._tasks: dict[str, object] = {}
         self._lines: dict[str, float] = {}
+        self._begun: dict[str, tuple[float, float]] = {}
         self._bars = Progress(
             TextColumn("{task.description:>10}"),
             BarColumn(),
@@ -135,10 +135,10 @@ class _ProgressDisplay:
             self._bars.update(task, completed=fraction, scalars=shown)  # type: ignore[arg-type]
             return
         now = time.monotonic()
+        begun = self._begun.setdefault(stage, (now, fraction))
         if fraction >= 1.0 or now - self._lines.get(stage, 0.0) > 10.0:
             self._lines[stage] = now
-            print(
-                f"{now - self._started:7.1f} s  {stage:<10} {100 * fraction:5.1f} %  {shown}",
-                file=sys.stderr,
-                flush=True,
-            )
+            done = fraction - begun[1]
+            left = f"{(now - begun[0]) * (1.0 - fraction) / done:4.0f} s left" if done > 0.0 else " " * 11
+            since = now - self._started
+            print(f"{since:7.1f} s  {stage:<10} {100 * fraction:5.1f} %  {left}  {shown}", file=sys.stderr, flush=True)
