@@ -55,6 +55,7 @@ class Mp4Writer:
 
         self.path = Path(path)
         self.width, self.height, self.mark = width, height, mark
+        self._closed = False
         self.frames = 0
         """Places on the time line filled so far."""
         self.repeated_frames = 0
@@ -127,11 +128,15 @@ class Mp4Writer:
         self._fifo = self._fifo[whole:]
 
     def close(self) -> None:
-        """Finish the file and move it to its name. The last picture is held until the sound ends.
+        """Finish the file and move it to its name; a second call does nothing. The last picture is held until the
+        sound ends.
 
         Raises:
             DfanerfError: no picture was written; the file is removed.
         """
+        if self._closed:
+            return
+        self._closed = True
         try:
             if not self.frames:
                 raise DfanerfError(f"{self.path}: no picture was rendered, so there is nothing to write")

@@ -134,3 +134,10 @@ def test_mark_can_be_left_out_but_the_caller_s_picture_is_never_touched(tmp_path
             spread.append(np.ptp(next(container.decode(video=0)).to_ndarray(format="rgb24")[100:, 64:].astype(int)))
             assert container.metadata["comment"] == SYNTHETIC_COMMENT
     assert spread[0] > 40 and spread[1] <= 6
+
+
+def test_closing_twice_is_harmless(tmp_path: Path) -> None:
+    with Mp4Writer(tmp_path / "a.mp4", 32, 32, sample_rate_hz=0) as writer:
+        writer.write_frame(np.zeros((32, 32, 3), np.uint8))
+        writer.close()
+    assert (tmp_path / "a.mp4").stat().st_size > 0
