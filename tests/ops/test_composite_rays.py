@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from dfanerf_rt.errors import ShapeError
-from dfanerf_rt.ops.composite import composite
 from dfanerf_rt.ops.composite_rays import composite_rays
 from dfanerf_rt.ops.march_rays import RaySamples
 
@@ -66,15 +65,17 @@ def test_gradient_against_differences() -> None:
     assert torch.autograd.gradcheck(loss, (s,), eps=1e-4, atol=1e-6)
 
 
-def test_agrees_with_the_dense_operator() -> None:
-    sigma = torch.rand(5, 7, generator=torch.Generator().manual_seed(8)) * 50
-    rgb = torch.rand(5, 7, 3, generator=torch.Generator().manual_seed(9))
-    dense = composite(sigma, rgb, torch.ones(5, 7, dtype=torch.bool), 0.02)
-    ray = torch.arange(5).repeat_interleave(7)
-    samples = RaySamples(ray, 0.02 * torch.arange(35).float(), torch.arange(6) * 7)
-    packed = composite_rays(sigma.flatten(), rgb.view(-1, 3), samples, 0.02)
-    torch.testing.assert_close(packed.rgb, dense.rgb)
-    torch.testing.assert_close(packed.transmittance, dense.transmittance)
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("n_samples", [1, 7, 64])
+def test_uniform_slab(backend: str, n_samples: int) -> None:
+    """Whatever the step, a slab of density 3/m and 0.4 m thick stops 1 - exp(-1.2) of the light."""
+    step = 0.4 / n_samples
+    samples = RaySamples(
+        torch.zeros(n_samples, dtype=torch.int64), step * torch.arange(n_samples), torch.tensor([0, n_samples])
+    )
+    out = composite_rays(torch.full((n_samples,), 3.0), torch.ones(n_samples, 3), samples, step, backend)
+    assert float(out.transmittance) == pytest.approx(math.exp(-1.2), abs=1e-6)
+    torch.testing.assert_close(out.rgb, 1 - out.transmittance[:, None].expand(1, 3))
 
 
 def test_wrong_shapes_are_refused() -> None:

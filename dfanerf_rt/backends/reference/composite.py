@@ -8,7 +8,7 @@ import torch
 def composite_weights(
     sigma: torch.Tensor, valid: torch.Tensor, step_m: float | torch.Tensor, stop_transmittance: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights of the samples and what light is left behind them; see :func:`dfanerf_rt.ops.composite.composite`.
+    """Weights of the samples and what light is left behind them; used by ``render_field`` and ``composite_rays``.
 
     Args:
         sigma: (R, S) density in 1/m.
