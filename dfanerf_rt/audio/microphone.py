@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import time
 from collections import deque
@@ -229,11 +230,18 @@ def _portaudio() -> Iterator[Any]:
             "(on Debian first: apt install portaudio19-dev), or use --audio FILE"
         ) from fault
     with _quiet_stderr():
+        _forget_known_devices()
         audio = pyaudio.PyAudio()
     try:
         yield audio
     finally:
         audio.terminate()
+
+
+def _forget_known_devices() -> None:
+    """Let ALSA look again: it reads once a process which sound servers there are, and they come and go."""
+    with contextlib.suppress(OSError, AttributeError):  # no ALSA here: nothing is remembered
+        ctypes.CDLL("libasound.so.2").snd_config_update_free_global()
 
 
 @contextlib.contextmanager

@@ -79,7 +79,7 @@ class OccupancyKeeper:
     def note_visibility(self, positions: torch.Tensor, samples: RaySamples, weights: torch.Tensor) -> None:
         """Remember which cells light has reached: (N, 3) positions in the unit cube, and weights of the samples."""
         stopped = torch.cumsum(weights, 0) - weights
-        light = 1.0 - (stopped - stopped[samples.offsets[:-1].clamp_max(max(len(weights) - 1, 0))][samples.ray])
+        light = 1.0 - (stopped - stopped[samples.offsets[samples.ray]])
         cells = (positions * self.resolution).long().clamp_(0, self.resolution - 1)
         flat = (cells[:, 0] * self.resolution + cells[:, 1]) * self.resolution + cells[:, 2]
         self.seen.scatter_reduce_(0, flat, light, reduce="amax")
