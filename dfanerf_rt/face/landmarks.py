@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,9 +54,18 @@ def import_mediapipe() -> Any:
         raise ClipError(
             "tracking needs mediapipe: install the extra 'track' (pip install 'dfanerf-rt[track]')"
         ) from fault
+    _release_sound_devices()
     if not hasattr(mediapipe, "solutions"):
         raise ClipError(f"mediapipe {mediapipe.__version__} ships no models; tracking needs mediapipe==0.10.21")
     return mediapipe
+
+
+def _release_sound_devices() -> None:
+    """Undo a side effect of importing mediapipe: its recorder, which is not used here, opens PortAudio for the whole
+    process and so freezes the list of microphones as it was then."""
+    recorder: Any = sys.modules.get("sounddevice")
+    while recorder is not None and getattr(recorder, "_initialized", 0):
+        recorder._terminate()
 
 
 class LandmarkTracker:
