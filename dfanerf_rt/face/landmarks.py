@@ -64,7 +64,7 @@ def _release_sound_devices() -> None:
     """Undo a side effect of importing mediapipe: its recorder, which is not used here, opens PortAudio for the whole
     process and so freezes the list of microphones as it was then."""
     recorder: Any = sys.modules.get("sounddevice")
-    while recorder is not None and getattr(recorder, "_initialized", 0):
+    while recorder is not None and getattr(recorder, "_initialized", False):
         recorder._terminate()
 
 
