@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from dfanerf_rt.backends.reference.render_field import MAX_RAW_SIGMA
 from dfanerf_rt.errors import AvatarError, ShapeError
 from dfanerf_rt.face.rotation import head_to_camera
 from dfanerf_rt.field.config import CONDITION_DIM, HEAD_POSE_DIM, MOUTH_CODE_DIM, FieldConfig
+from dfanerf_rt.field.mlp import mlp
 from dfanerf_rt.files import check_tensors, from_json_object
+from dfanerf_rt.ops.hash_encode import hash_encode
 from dfanerf_rt.ops.render_field import FoldedField
 
 if TYPE_CHECKING:
@@ -204,6 +207,12 @@ class ConditionalField(nn.Module):
         check_tensors(avatar.where, tensors, expected, AvatarError)
         field.load_state_dict({name: tensors[name] for name in expected})
         return field.requires_grad_(False)
+
+
+def field_values(folded: FoldedField, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Density (N,) in 1/m and colour before its sigmoid (N, 3) at (N, 3) in the unit cube; differentiable."""
+    raw = mlp(hash_encode(positions, folded.table, folded.grid), folded.weights, folded.biases)
+    return raw[:, 0].clamp_max(MAX_RAW_SIGMA).exp(), raw[:, 1:]
 
 
 def _mix_tables(base: torch.Tensor, tables: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

@@ -9,15 +9,13 @@ from torch import nn
 
 from dfanerf_rt.clip.format import Clip
 from dfanerf_rt.field.config import FieldConfig
-from dfanerf_rt.field.field import ConditionalField
-from dfanerf_rt.field.mlp import mlp
+from dfanerf_rt.field.field import ConditionalField, field_values
 from dfanerf_rt.ops.composite_rays import composite_rays
-from dfanerf_rt.ops.hash_encode import hash_encode
 from dfanerf_rt.ops.march_rays import march_rays, march_space, sample_positions
 from dfanerf_rt.train.loop import Loop
 from dfanerf_rt.train.occupancy import OccupancyKeeper
 from dfanerf_rt.train.rays import FrameStore, SamplingConfig
-from dfanerf_rt.train.tighten import MAX_RAW_SIGMA, telling_frames, tighten_occupancy
+from dfanerf_rt.train.tighten import telling_frames, tighten_occupancy
 
 MIN_RAYS_PER_FRAME = 128
 COARSE_TO_FINE = ((0.1, 4), (0.25, 2))
@@ -182,10 +180,8 @@ class FieldTrainer:
         directions = self.store.directions[pixels]
         samples = march_rays(folded, directions, torch.rand(len(pixels), generator=self.generator))
         positions = sample_positions(march_space(folded, directions), samples)
-        features = hash_encode(positions, folded.table, folded.grid)
-        raw = mlp(features, folded.weights, folded.biases)
-        sigma = raw[:, 0].clamp_max(MAX_RAW_SIGMA).exp()
-        out = composite_rays(sigma, torch.sigmoid(raw[:, 1:]), samples, folded.step_m)
+        sigma, raw_rgb = field_values(folded, positions)
+        out = composite_rays(sigma, torch.sigmoid(raw_rgb), samples, folded.step_m)
         self.occupancy.note_visibility(positions.detach(), samples, out.weights)
         picture = out.rgb + out.transmittance[:, None] * background
         error = picture - colour
@@ -202,5 +198,4 @@ class FieldTrainer:
         """(N,) density of positions in the unit cube for the expression of a random training frame."""
         frame = int(torch.randint(len(self.store), (), generator=self.generator))
         folded = self.field.fold(self.frame_condition(frame), self.head_pose(frame).detach())
-        features = hash_encode(positions, folded.table, folded.grid)
-        return mlp(features, folded.weights, folded.biases)[:, 0].clamp_max(MAX_RAW_SIGMA).exp()
+        return field_values(folded, positions)[0]
