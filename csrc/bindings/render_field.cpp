@@ -26,9 +26,9 @@ Precision parse_precision(const std::string& text) {
 
 std::unique_ptr<FieldRenderer> make_renderer(const std::vector<LevelTuple>& levels, int hidden, const Tensor& occupancy,
                                              const Tensor& aabb, const std::string& precision, int n_threads) {
-  std::vector<HashLevel> grid;
+  std::vector<GridLevel> grid;
   for (const auto& [scale, resolution, n_entries, offset, hashed] : levels)
-    grid.push_back(HashLevel{scale, resolution, n_entries, offset, hashed});
+    grid.push_back(GridLevel{scale, resolution, n_entries, offset, hashed});
   const int64_t cells = occupancy.ndim == 3 ? occupancy.shape[0] : 0;
   const auto* occupied = checked<uint8_t>(occupancy, "occupancy", {cells, cells, cells});
   const auto* box = checked<float>(aabb, "aabb", {2, 3});

@@ -63,6 +63,9 @@ DFANERF_HD I truncate(F value) {
 DFANERF_HD F to_float(I value) {
   return __builtin_convertvector(value, F);
 }
+DFANERF_HD U to_unsigned(I value) {
+  return (U)value;
+}
 DFANERF_HD I as_int(F value) {
   return (I)value;
 }
@@ -116,6 +119,9 @@ DFANERF_HD F mul_add(F a, F b, F c) {
 }
 
 DFANERF_HD F minimum(F a, F b) {
+  return a < b ? a : b;
+}
+DFANERF_HD U minimum(U a, U b) {
   return a < b ? a : b;
 }
 DFANERF_HD F maximum(F a, F b) {

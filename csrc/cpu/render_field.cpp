@@ -124,7 +124,7 @@ struct FieldRenderer::State {
   }
 };
 
-FieldRenderer::FieldRenderer(std::vector<HashLevel> levels, int hidden, const uint8_t* occupancy, int resolution,
+FieldRenderer::FieldRenderer(std::vector<GridLevel> levels, int hidden, const uint8_t* occupancy, int resolution,
                              const float* aabb, Precision precision, int n_threads)
     : state_(new State) {
   State& s = *state_;

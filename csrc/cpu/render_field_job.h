@@ -12,7 +12,7 @@ namespace dfanerf::cpu {
 
 constexpr int kTile = 32;  // pixels along a tile's edge
 constexpr int kTileRays = kTile * kTile;
-constexpr int kMaxLevels = 32;
+constexpr int kMaxLevels = kMaxGridLevels;
 constexpr int kMaxHidden = 128;
 
 struct RenderJob {
@@ -23,7 +23,7 @@ struct RenderJob {
   FrameBuffers buffers;
 
   int n_levels, hidden;
-  HashLevel levels[kMaxLevels];
+  GridLevel levels[kMaxLevels];
   const float* table;       // (n_entries, 2), or null
   const uint32_t* packed;   // (n_entries,): two bfloat16 an entry, the first feature in the low half; or null
   bool bf16_dot;            // whether the bfloat16 weights below are there and to be used

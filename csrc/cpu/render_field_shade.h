@@ -65,10 +65,10 @@ struct Lookups {
     for (int v = 0; v < kVectors; ++v) {
       const int at = first + v * kLanes;
       const F u[3] = {load<F>(tile.u[0] + at), load<F>(tile.u[1] + at), load<F>(tile.u[2] + at)};
-      const Cells cells = locate(job.levels[l], u);
+      const GridCell cells = locate(job.levels[l], u);
       U entry[8];
-      corner_entries(job.levels[l], cells.cell[0], cells.cell[1], cells.cell[2], entry);
-      for (int c = 0; c < 8; ++c, next += kLanes) store(next, entry[c]);
+      corner_entries(job.levels[l], cells.corner, entry);
+      for (int c = 0; c < 8; ++c, next += kLanes) store(next, entry[c] + job.levels[l].offset);
     }
   return {job.packed, tile.words, next};
 }
@@ -81,7 +81,7 @@ struct Lookups {
     for (int v = 0; v < kVectors; ++v) {
       const int at = first + v * kLanes;
       const F u[3] = {load<F>(tile.u[0] + at), load<F>(tile.u[1] + at), load<F>(tile.u[2] + at)};
-      const Cells cells = locate(job.levels[l], u);
+      const GridCell cells = locate(job.levels[l], u);
       F weight[8];
       corner_weights(cells.fraction, weight);
       F a = splat(0.0f), b = splat(0.0f);

@@ -45,6 +45,9 @@ DFANERF_HD I truncate(F value) {
 DFANERF_HD F to_float(I value) {
   return static_cast<F>(value);
 }
+DFANERF_HD U to_unsigned(I value) {
+  return static_cast<U>(value);
+}
 DFANERF_HD I as_int(F value) {
   I bits;
   memcpy(&bits, &value, sizeof bits);
@@ -62,6 +65,9 @@ DFANERF_HD F mul_add(F a, F b, F c) {
   return fmaf(a, b, c);
 }
 DFANERF_HD F minimum(F a, F b) {
+  return a < b ? a : b;
+}
+DFANERF_HD U minimum(U a, U b) {
   return a < b ? a : b;
 }
 DFANERF_HD F maximum(F a, F b) {

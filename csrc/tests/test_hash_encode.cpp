@@ -31,10 +31,18 @@ std::vector<float> noise(size_t count, unsigned seed, float low, float high) {
 
 TEST(entries_of_grid_points) {
   const HashGrid grid = two_levels(1);
-  CHECK(dfanerf::grid_entry(grid.levels[0], 1, 2, 3) == 1 + 4 * 2 + 16 * 3);
-  CHECK(dfanerf::grid_entry(grid.levels[0], 4, 3, 3) == 0);  // 4 + 12 + 48 wraps at 64
+  uint32_t entry[8];
+  const uint32_t middle[3] = {1, 2, 3};
+  dfanerf::math::corner_entries(grid.levels[0], middle, entry);
+  CHECK(entry[0] == 1 + 4 * 2 + 16 * 3);
+  CHECK(entry[1] == 2 + 4 * 2 + 16 * 3);
+  const uint32_t face[3] = {3, 3, 3};
+  dfanerf::math::corner_entries(grid.levels[0], face, entry);
+  CHECK(entry[1] == 0);  // 4 + 12 + 48 wraps at 64
   // 3 ^ 2654435761 ^ 805459861: the low five bits are 00011 ^ 10001 ^ 10101 = 00111.
-  CHECK(dfanerf::grid_entry(grid.levels[1], 3, 1, 1) == 7);
+  const uint32_t far[3] = {3, 1, 1};
+  dfanerf::math::corner_entries(grid.levels[1], far, entry);
+  CHECK(entry[0] == 7);
 }
 
 TEST(a_dense_sample_by_hand) {

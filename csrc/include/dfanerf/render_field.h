@@ -6,14 +6,9 @@
 #include <vector>
 
 #include "dfanerf/tensor.h"
+#include "math/hash_encode.h"
 
 namespace dfanerf {
-
-struct HashLevel {
-  float scale = 0.0f;  // cells along an axis: u * scale + 0.5 is the position in cells
-  uint32_t resolution = 0, n_entries = 0, offset = 0;
-  bool hashed = false;
-};
 
 // float32: the operator's exact definition. bfloat16: table, weights and activations rounded to bfloat16, sums in
 // float32; on processors without bfloat16 dot products only the table is rounded.
@@ -49,7 +44,7 @@ struct RenderedCounts {
 class FieldRenderer {
  public:
   // occupancy: (R, R, R) uint8; aabb: (2, 3) metres; hidden: width of the network, a multiple of 8.
-  FieldRenderer(std::vector<HashLevel> levels, int hidden, const uint8_t* occupancy, int resolution, const float* aabb,
+  FieldRenderer(std::vector<GridLevel> levels, int hidden, const uint8_t* occupancy, int resolution, const float* aabb,
                 Precision precision, int n_threads);
   ~FieldRenderer();
 
