@@ -11,7 +11,7 @@ class DfanerfError(Exception):
 
 
 class ShapeError(DfanerfError, ValueError):
-    """A tensor has the wrong shape, dtype, device or layout."""
+    """A tensor has the wrong shape, dtype, device or layout, or holds numbers that cannot be used."""
 
 
 class ClipError(DfanerfError):

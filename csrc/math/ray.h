@@ -56,7 +56,8 @@ DFANERF_HD void ray_position(const RayFrame& frame, const Ray& ray, F t, F* u) {
 DFANERF_HD F ray_stretch(const RayFrame& frame, const Ray& ray) {
   if (frame.rigid) return splat(1.0f);
   F farthest = splat(0.0f);
-  for (const float t : {frame.near_m, frame.far_m}) {
+  const float ends[2] = {frame.near_m, frame.far_m};
+  for (const float t : ends) {
     F squared = splat(0.0f);
     for (int axis = 0; axis < 3; ++axis) {
       const F d = mul_add(splat(t), ray.shift[axis], splat(frame.shift_origin[axis])) * frame.extent[axis];
