@@ -44,20 +44,6 @@ void load_table(FieldRenderer& self, const Tensor& table) {
   self.load_table(values);
 }
 
-void load_blend(FieldRenderer& self, const Tensor& base, const Tensor& tables) {
-  const auto* first = checked<float>(base, "base", {self.n_entries(), 2});
-  const auto* others = checked<float>(tables, "tables", {kAny, self.n_entries(), 2});
-  const int n_blend = static_cast<int>(tables.shape[0]);
-  py::gil_scoped_release release;
-  self.load_blend(first, others, n_blend);
-}
-
-void fold_table(FieldRenderer& self, const Tensor& weights) {
-  const auto* mix = checked<float>(weights, "weights", {self.n_blend()});
-  py::gil_scoped_release release;
-  self.fold_table(mix);
-}
-
 void load_network(FieldRenderer& self, const Tensor& w1, const Tensor& w2, const Tensor& w3, const Tensor& b1,
                   const Tensor& b2, const Tensor& b3) {
   const int64_t hidden = self.hidden();
@@ -69,8 +55,36 @@ void load_network(FieldRenderer& self, const Tensor& w1, const Tensor& w2, const
   self.load_network(weights, biases);
 }
 
-void load_first_bias(FieldRenderer& self, const Tensor& bias) {
-  self.load_first_bias(checked<float>(bias, "biases[0]", {self.hidden()}));
+void load_constants(FieldRenderer& self, const Tensor& condition_mean, const Tensor& condition_std,
+                    const Tensor& pose_mean, const Tensor& pose_std, const Tensor* condition_weight,
+                    const Tensor& pose_weight, const Tensor& mixer_weight, const Tensor& torso_follow,
+                    const Tensor& neck, float step_m, const Tensor& base, const Tensor& tables) {
+  const int64_t hidden = self.hidden(), entries = self.n_entries();
+  if (!(step_m > 0.0f)) throw ShapeError("step_m: expected a positive length");
+  FoldConstants constants;
+  const float* blended = checked<float>(tables, "tables", {kAny, entries, 2});
+  constants.n_blend = static_cast<int>(tables.shape[0]);
+  constants.condition_mean = checked<float>(condition_mean, "condition_mean", {kConditionDim});
+  constants.condition_std = checked<float>(condition_std, "condition_std", {kConditionDim});
+  constants.pose_mean = checked<float>(pose_mean, "pose_mean", {kHeadPoseDim});
+  constants.pose_std = checked<float>(pose_std, "pose_std", {kHeadPoseDim});
+  if (condition_weight != nullptr)
+    constants.condition_weight = checked<float>(*condition_weight, "condition_weight", {hidden, kConditionDim});
+  constants.pose_weight = checked<float>(pose_weight, "pose_weight", {hidden, kHeadPoseDim});
+  constants.mixer_weight = checked<float>(mixer_weight, "mixer_weight", {constants.n_blend, kConditionDim});
+  constants.torso_follow = checked<float>(torso_follow, "torso_follow", {kHeadPoseDim, kHeadPoseDim});
+  constants.neck = checked<float>(neck, "neck", {4});
+  constants.step_m = step_m;
+  const float* first = checked<float>(base, "base", {entries, 2});
+  py::gil_scoped_release release;
+  self.load_constants(constants, first, blended);
+}
+
+void fold(FieldRenderer& self, const Tensor& condition, const Tensor& head_pose) {
+  const float* c = checked<float>(condition, "condition", {kConditionDim});
+  const float* h = checked<float>(head_pose, "head_pose", {kHeadPoseDim});
+  py::gil_scoped_release release;
+  self.fold(c, h);
 }
 
 // Rows of a (H, W, 3) picture may be apart; pixels within a row may not.
@@ -92,17 +106,22 @@ void copy_floats(const Tensor& source, const char* what, std::initializer_list<i
   std::copy(values, values + source.numel(), target);
 }
 
-std::tuple<uint64_t, uint64_t> render(FieldRenderer& self, const Tensor& head_to_camera, const Tensor& torso_to_camera,
-                                      const Tensor& neck, const std::array<float, 3>& range,
-                                      const std::array<float, 3>& intrinsics, const Tensor& background,
-                                      const OutTensor& image, const OutTensor& alpha, const OutTensor& depth) {
-  FrameView view{};
-  copy_floats(head_to_camera, "head_to_camera", {3, 4}, view.head_to_camera);
-  copy_floats(torso_to_camera, "torso_to_camera", {3, 4}, view.torso_to_camera);
-  copy_floats(neck, "neck", {4}, view.neck);
-  view.near_m = range[0];
-  view.far_m = range[1];
-  view.step_m = range[2];
+void place(FieldRenderer& self, const Tensor& head_to_camera, const Tensor& torso_to_camera, const Tensor& neck,
+           const std::array<float, 3>& range) {
+  Placement placement{};
+  copy_floats(head_to_camera, "head_to_camera", {3, 4}, placement.head_to_camera);
+  copy_floats(torso_to_camera, "torso_to_camera", {3, 4}, placement.torso_to_camera);
+  copy_floats(neck, "neck", {4}, placement.neck);
+  placement.near_m = range[0];
+  placement.far_m = range[1];
+  placement.step_m = range[2];
+  self.place(placement);
+}
+
+std::tuple<uint64_t, uint64_t> render(FieldRenderer& self, const std::array<float, 3>& intrinsics,
+                                      const Tensor& background, const OutTensor& image, const OutTensor& alpha,
+                                      const OutTensor& depth) {
+  PictureView view{};
   view.focal_px = intrinsics[0];
   view.cx = intrinsics[1];
   view.cy = intrinsics[2];
@@ -132,14 +151,17 @@ const Registration registration{[](py::module_& m) {
       .def(py::init(&make_renderer), py::arg("levels"), py::arg("hidden"), py::arg("occupancy"), py::arg("aabb"),
            py::arg("precision"), py::arg("n_threads"))
       .def("load_table", &load_table, py::arg("table"))
-      .def("load_blend", &load_blend, py::arg("base"), py::arg("tables"))
-      .def("fold_table", &fold_table, py::arg("weights"))
       .def("load_network", &load_network, py::arg("w1"), py::arg("w2"), py::arg("w3"), py::arg("b1"), py::arg("b2"),
            py::arg("b3"))
-      .def("load_first_bias", &load_first_bias, py::arg("bias"))
-      .def("render", &render, py::arg("head_to_camera"), py::arg("torso_to_camera"), py::arg("neck"),
-           py::arg("near_far_step_m"), py::arg("focal_cx_cy"), py::arg("background"), py::arg("image"),
-           py::arg("alpha"), py::arg("depth"),
+      .def("load_constants", &load_constants, py::arg("condition_mean"), py::arg("condition_std"), py::arg("pose_mean"),
+           py::arg("pose_std"), py::arg("condition_weight").none(true), py::arg("pose_weight"), py::arg("mixer_weight"),
+           py::arg("torso_follow"), py::arg("neck"), py::arg("step_m"), py::arg("base"), py::arg("tables"),
+           "What fold() needs of a conditional field.")
+      .def("fold", &fold, py::arg("condition"), py::arg("head_pose"), "Set what the next picture shows.")
+      .def("place", &place, py::arg("head_to_camera"), py::arg("torso_to_camera"), py::arg("neck"),
+           py::arg("near_far_step_m"), "The same for a field folded elsewhere.")
+      .def("render", &render, py::arg("focal_cx_cy"), py::arg("background"), py::arg("image"), py::arg("alpha"),
+           py::arg("depth"),
            "Renders into image, alpha and depth; returns how many samples and occupancy lookups it took.");
 }};
 

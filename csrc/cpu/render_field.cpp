@@ -76,19 +76,21 @@ class Pages {
   int64_t count_ = 0;
 };
 
-// Columns of R^T, and -R^T t: camera to frame coordinates, as rows that act on a direction.
-struct Inverse {
-  double row[3][3], origin[3];
-  explicit Inverse(const float* pose) {
-    for (int a = 0; a < 3; ++a) {
-      origin[a] = 0.0;
-      for (int k = 0; k < 3; ++k) {
-        row[a][k] = pose[4 * k + a];
-        origin[a] -= row[a][k] * pose[4 * k + 3];
-      }
-    }
+RigidPose to_rigid(const float* pose) {
+  RigidPose found;
+  for (int a = 0; a < 3; ++a) {
+    for (int k = 0; k < 3; ++k) found.rotation[a][k] = pose[4 * a + k];
+    found.translation[a] = pose[4 * a + 3];
   }
-};
+  return found;
+}
+
+void check_finite(const float* values, int count, const char* what) {
+  for (int i = 0; i < count; ++i)
+    if (!std::isfinite(values[i]))
+      throw ShapeError(std::string(what) + "[" + std::to_string(i) + "] is " + std::to_string(values[i]) +
+                       ", expected a finite number");
+}
 
 uint16_t to_half(float value) {
   uint32_t word;
@@ -107,8 +109,10 @@ uint16_t to_half(float value) {
 struct FieldRenderer::State {
   cpu::RenderJob job{};
   int64_t n_entries = 0;
-  int n_threads = 1, n_blend = 0;
-  float corner[3] = {};
+  int n_threads = 1;
+  float aabb[6] = {};
+  FoldConstants constants;  // its pointers lead into `owned`
+  std::vector<std::vector<float>> owned;
   cpu::SkipCells skip;
   Pages<float> table;
   Pages<uint32_t> packed;
@@ -141,11 +145,9 @@ FieldRenderer::FieldRenderer(std::vector<GridLevel> levels, int hidden, const ui
     s.job.levels[l] = levels[l];
     s.n_entries = std::max<int64_t>(s.n_entries, int64_t{levels[l].offset} + levels[l].n_entries);
   }
-  for (int a = 0; a < 3; ++a) {
-    s.corner[a] = aabb[a];
-    s.job.rays.extent[a] = aabb[3 + a] - aabb[a];
-  }
-  s.skip = cpu::make_skip_cells(occupancy, resolution, s.job.rays.extent, n_threads);
+  std::copy(aabb, aabb + 6, s.aabb);
+  const float extent[3] = {aabb[3] - aabb[0], aabb[4] - aabb[1], aabb[5] - aabb[2]};
+  s.skip = cpu::make_skip_cells(occupancy, resolution, extent, n_threads);
   s.job.skip = SkipField{s.skip.cells.data(), resolution, s.skip.quantum};
   s.job.bf16_dot = precision == Precision::bfloat16 && cpu_features().avx512_bf16;
   if (precision == Precision::bfloat16)
@@ -167,26 +169,9 @@ int FieldRenderer::n_inputs() const {
 int FieldRenderer::hidden() const {
   return state_->job.hidden;
 }
-int FieldRenderer::n_blend() const {
-  return state_->n_blend;
-}
 
 void FieldRenderer::load_table(const float* table) {
   state_->run_fold(table, nullptr, 0);
-}
-
-void FieldRenderer::load_blend(const float* base, const float* tables, int n_blend) {
-  State& s = *state_;
-  s.n_blend = n_blend;
-  s.base.assign(base, base + 2 * s.n_entries);
-  s.blend.resize(static_cast<std::size_t>(n_blend) * 2 * s.n_entries);
-  std::transform(tables, tables + s.blend.size(), s.blend.begin(), to_half);
-}
-
-void FieldRenderer::fold_table(const float* weights) {
-  State& s = *state_;
-  if (s.base.empty()) throw ShapeError("fold_table before load_blend: there are no tables to mix");
-  s.run_fold(s.base.data(), weights, s.n_blend);
 }
 
 void FieldRenderer::load_network(const float* const weights[3], const float* const biases[3]) {
@@ -203,38 +188,73 @@ void FieldRenderer::load_network(const float* const weights[3], const float* con
   }
 }
 
-void FieldRenderer::load_first_bias(const float* bias) {
+void FieldRenderer::load_constants(const FoldConstants& constants, const float* base, const float* tables) {
   State& s = *state_;
-  if (s.biases[0].empty()) throw ShapeError("load_first_bias before load_network");
-  std::copy(bias, bias + s.job.hidden, s.biases[0].begin());
+  if (s.biases[0].empty()) throw ShapeError("load_constants before load_network");
+  s.owned.clear();
+  const auto keep = [&](const float* values, int count) {
+    s.owned.emplace_back(values, values + count);
+    return s.owned.back().data();
+  };
+  const int hidden = s.job.hidden, n_blend = constants.n_blend;
+  FoldConstants& own = s.constants;
+  own.hidden = hidden;
+  own.n_blend = n_blend;
+  own.condition_mean = keep(constants.condition_mean, kConditionDim);
+  own.condition_std = keep(constants.condition_std, kConditionDim);
+  own.pose_mean = keep(constants.pose_mean, kHeadPoseDim);
+  own.pose_std = keep(constants.pose_std, kHeadPoseDim);
+  own.bias = keep(s.biases[0].data(), hidden);
+  own.condition_weight =
+      constants.condition_weight ? keep(constants.condition_weight, hidden * kConditionDim) : nullptr;
+  own.pose_weight = keep(constants.pose_weight, hidden * kHeadPoseDim);
+  own.mixer_weight = keep(constants.mixer_weight, n_blend * kConditionDim);
+  own.torso_follow = keep(constants.torso_follow, kHeadPoseDim * kHeadPoseDim);
+  own.neck = keep(constants.neck, 4);
+  own.aabb = s.aabb;
+  own.step_m = constants.step_m;
+  s.base.assign(base, base + 2 * s.n_entries);
+  s.blend.resize(static_cast<std::size_t>(n_blend) * 2 * s.n_entries);
+  std::transform(tables, tables + s.blend.size(), s.blend.begin(), to_half);
+  if (n_blend == 0) s.run_fold(s.base.data(), nullptr, 0);
 }
 
-RenderedCounts FieldRenderer::render(const FrameView& view, const FrameBuffers& buffers) {
+void FieldRenderer::fold(const float* condition, const float* head_pose) {
+  State& s = *state_;
+  const FoldConstants& constants = s.constants;
+  if (s.base.empty()) throw ShapeError("fold before load_constants");
+  check_finite(condition, kConditionDim, "condition");
+  check_finite(head_pose, kHeadPoseDim, "head_pose");
+  float normal[kConditionDim], pose[kHeadPoseDim];
+  for (int i = 0; i < kConditionDim; ++i)
+    normal[i] = normalised(condition, constants.condition_mean, constants.condition_std, i);
+  for (int i = 0; i < kHeadPoseDim; ++i) pose[i] = normalised(head_pose, constants.pose_mean, constants.pose_std, i);
+  for (int row = 0; row < constants.hidden; ++row) s.biases[0][row] = folded_bias(constants, normal, pose, row);
+  if (constants.n_blend) {
+    std::vector<float> mix(constants.n_blend);
+    for (int k = 0; k < constants.n_blend; ++k) mix[k] = folded_mix(constants, normal, k);
+    s.run_fold(s.base.data(), mix.data(), constants.n_blend);
+  }
+  const RayFrame view = folded_view(constants, head_pose);
+  if (ray_steps(view) == kMaxRaySteps) throw ShapeError("head_pose: puts the head out of the camera's reach");
+  s.job.rays = view;
+}
+
+void FieldRenderer::place(const Placement& placement) {
+  State& s = *state_;
+  check_finite(placement.head_to_camera, 12, "head_to_camera");
+  check_finite(placement.torso_to_camera, 12, "torso_to_camera");
+  check_finite(placement.neck, 4, "neck");
+  s.job.rays = make_ray_frame(to_rigid(placement.head_to_camera), to_rigid(placement.torso_to_camera), placement.neck,
+                              s.aabb, placement.near_m, placement.far_m, placement.step_m);
+}
+
+RenderedCounts FieldRenderer::render(const PictureView& view, const FrameBuffers& buffers) {
   State& s = *state_;
   cpu::RenderJob& job = s.job;
   if (s.biases[0].empty()) throw ShapeError("render before load_network");
-  const Inverse head(view.head_to_camera), torso(view.torso_to_camera);
-  RayFrame& rays = job.rays;
-  rays.rigid = std::equal(view.head_to_camera, view.head_to_camera + 12, view.torso_to_camera);
-  double neck_origin = view.neck[3];
-  for (int a = 0; a < 3; ++a) {
-    const double extent = rays.extent[a];
-    for (int k = 0; k < 3; ++k) {
-      rays.torso[a][k] = static_cast<float>(torso.row[a][k] / extent);
-      rays.shift[a][k] = static_cast<float>((head.row[a][k] - torso.row[a][k]) / extent);
-    }
-    rays.torso_origin[a] = static_cast<float>((torso.origin[a] - s.corner[a]) / extent);
-    rays.shift_origin[a] = static_cast<float>((head.origin[a] - torso.origin[a]) / extent);
-    neck_origin += view.neck[a] * head.origin[a];
-    rays.neck[a] = 0.0f;
-  }
-  for (int k = 0; k < 3; ++k)
-    for (int a = 0; a < 3; ++a) rays.neck[k] += static_cast<float>(view.neck[a] * head.row[a][k]);
-  rays.neck_origin = static_cast<float>(neck_origin);
-  rays.near_m = view.near_m;
-  rays.far_m = view.far_m;
-  rays.step_m = view.step_m;
-  job.n_steps = static_cast<int>(std::ceil((double{view.far_m} - view.near_m) / view.step_m));
+  if (!(job.rays.step_m > 0.0f)) throw ShapeError("render before fold or place");
+  job.n_steps = ray_steps(job.rays);
   job.width = view.width;
   job.height = view.height;
   job.focal_px = view.focal_px;

@@ -11,6 +11,7 @@ namespace dfanerf {
 
 constexpr int kConditionDim = 48;
 constexpr int kHeadPoseDim = 6;
+constexpr int kMaxRaySteps = 1 << 16;
 constexpr float kMaxDeviations = 3.0f;  // conditions and poses beyond what training has seen are pulled back
 
 // The trained constants, row-major float32; pointers of the side that folds.
@@ -151,9 +152,10 @@ DFANERF_HD RayFrame folded_view(const FoldConstants& constants, const float* hea
                         constants.step_m);
 }
 
-// Samples along a ray.
+// Samples along a ray; at most kMaxRaySteps, whatever the numbers.
 DFANERF_HD int ray_steps(const RayFrame& frame) {
-  return static_cast<int>(ceil((double{frame.far_m} - frame.near_m) / frame.step_m));
+  const double steps = ceil((double{frame.far_m} - frame.near_m) / frame.step_m);
+  return steps > 0.0 ? static_cast<int>(steps < kMaxRaySteps ? steps : kMaxRaySteps) : 0;
 }
 
 }  // namespace dfanerf

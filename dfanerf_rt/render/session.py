@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import torch
 from PIL import Image
@@ -12,6 +10,7 @@ from dfanerf_rt.avatar import Avatar
 from dfanerf_rt.backends.native import render_field as native_backend
 from dfanerf_rt.backends.native.render_field import NativeRenderer, Precision
 from dfanerf_rt.errors import AvatarError, ShapeError
+from dfanerf_rt.field.config import CONDITION_DIM, HEAD_POSE_DIM
 from dfanerf_rt.field.field import ConditionalField
 from dfanerf_rt.ops.camera import Camera
 from dfanerf_rt.ops.dispatch import dispatch
@@ -21,7 +20,8 @@ from dfanerf_rt.ops.render_field import FoldedField, render_field
 class RenderSession:
     """Renders one avatar, frame after frame: :meth:`fold`, then :meth:`render`. For one thread at a time.
 
-    On the CPU backend nothing is allocated a frame but a few small tensors, and the GIL is free while it works.
+    On the CPU backend fold and render are one native call each, nothing is allocated, and the GIL is free meanwhile.
+    A picture whose condition and head pose are those of the last one is not rendered again.
 
     Args:
         avatar: whose field and background.
@@ -55,15 +55,26 @@ class RenderSession:
         """(H, W) float32 depth of the picture rendered last, metres; 0 where it shows the background."""
         self._background = session_background(avatar, self.camera).to(self.device)
         self._picture = torch.zeros_like(self._background)
-        self._backend = backend
+        self._shown: torch.Tensor | None = None
+        """Condition and head pose that were folded last."""
+        self._picture_is_current = False
         self._folded: FoldedField | None = None
         self._native: NativeRenderer | None = None
-        field = ConditionalField.from_avatar(avatar).to(self.device).eval()
-        # The dispatcher's choice is made now, so that a backend that cannot run is refused before the first frame.
-        if dispatch("render_field", backend, self.device) is native_backend.render_field:
-            self._start_native(field, precision, n_threads or torch.get_num_threads())
-        else:
-            self._field = field
+        # Said once, so that a backend that cannot run is refused before the first frame.
+        self._backend = backend
+        runner = dispatch("render_field", backend, self.device)
+        self._field = ConditionalField.from_avatar(avatar).to(self.device).eval()
+        if runner is native_backend.render_field:
+            field = self._field
+            self._native = NativeRenderer(
+                field.config.grid,
+                field.config.hidden,
+                field.occupancy,
+                field.aabb,
+                precision,
+                n_threads or torch.get_num_threads(),
+            )
+            self._native.load_field(field)
 
     @property
     def width(self) -> int:
@@ -89,14 +100,22 @@ class RenderSession:
             head_pose: (6,) rotation vector in radians, translation in metres.
 
         Raises:
-            ShapeError: on other shapes.
+            ShapeError: on other shapes, or numbers that are not finite.
         """
-        condition = condition.to(self.device, torch.float32)
-        self._folded = self._field.fold(condition, head_pose.to(self.device, torch.float32))
+        for name, value, count in (("condition", condition, CONDITION_DIM), ("head_pose", head_pose, HEAD_POSE_DIM)):
+            if tuple(value.shape) != (count,):
+                raise ShapeError(f"{name} has shape {tuple(value.shape)}, expected ({count},)")
+        wanted = torch.cat([value.to(self.device, torch.float32) for value in (condition, head_pose)])
+        if not bool(torch.isfinite(wanted).all()):
+            raise ShapeError("condition or head_pose holds NaN or infinity, expected finite numbers")
+        if self._shown is not None and torch.equal(self._shown, wanted):
+            return
+        self._picture_is_current = False
+        self._shown = wanted
         if self._native is not None:
-            self._native.load_first_bias(self._folded)
-            if len(self._mixer):
-                self._native.fold_table(self._mixer @ self._field.normalise_condition(condition))
+            self._native.fold(wanted[:CONDITION_DIM], wanted[CONDITION_DIM:])
+        else:
+            self._folded = self._field.fold(wanted[:CONDITION_DIM], wanted[CONDITION_DIM:])
 
     @torch.inference_mode()
     def render(self, out: torch.Tensor | None = None) -> torch.Tensor:
@@ -111,30 +130,22 @@ class RenderSession:
         Raises:
             ShapeError: ``out`` is of another shape or dtype, or nothing was folded yet.
         """
-        if self._folded is None:
+        if self._shown is None:
             raise ShapeError("render() before fold(): there is no condition and head pose to show")
         picture = self._picture if out is None else out
         if picture.shape != self._background.shape or picture.dtype != torch.uint8:
             raise ShapeError(
                 f"out is {picture.dtype} {tuple(picture.shape)}, expected uint8 {tuple(self._background.shape)}"
             )
+        if self._picture_is_current:  # neither condition nor pose has changed since
+            return picture if out is None else picture.copy_(self._picture)
         if self._native is not None:
-            self._native.render(self._folded, self.camera, self._background, picture, self.alpha, self.depth_m)
-        else:
+            self._native.render(self.camera, self._background, picture, self.alpha, self.depth_m)
+        elif self._folded is not None:
             frame = render_field(self._folded, self.camera, self._background, out=picture, backend=self._backend)
             self.alpha, self.depth_m = frame.alpha, frame.depth_m
+        self._picture_is_current = out is None
         return picture
-
-    def _start_native(self, field: ConditionalField, precision: Precision, n_threads: int) -> None:
-        # The native renderer mixes the tables itself; what is left to fold in torch is a field without them.
-        self._field, self._mixer = without_blend(field), field.mixer_weight.detach()
-        example = self._field.fold(field.condition_mean, field.pose_mean)
-        self._native = NativeRenderer(example, precision, n_threads)
-        self._native.load_network(example)
-        if len(self._mixer):
-            self._native.load_blend(field.table, field.blend_tables)
-        else:
-            self._native.load_table(field.table)
 
 
 def session_camera(avatar: Avatar, size: int | tuple[int, int] | None) -> Camera:
@@ -157,11 +168,3 @@ def session_background(avatar: Avatar, camera: Camera) -> torch.Tensor:
         return stored.contiguous()
     picture = Image.fromarray(stored.numpy()).resize((camera.width, camera.height), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(picture))
-
-
-def without_blend(field: ConditionalField) -> ConditionalField:
-    """The same field with no tables to mix: its fold gives everything but the table."""
-    plain = ConditionalField(dataclasses.replace(field.config, n_blend=0), field.aabb)
-    emptied = {"blend_tables", "mixer_weight"}
-    plain.load_state_dict({k: v[:0] if k in emptied else v for k, v in field.state_dict().items()})
-    return plain.to(field.aabb.device).eval().requires_grad_(False)

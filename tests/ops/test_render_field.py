@@ -19,7 +19,7 @@ from dfanerf_rt.ops.camera import Camera
 from dfanerf_rt.ops.dispatch import reasons
 from dfanerf_rt.ops.hash_encode import HashGridConfig
 from dfanerf_rt.ops.render_field import FoldedField, RenderedFrame, render_field
-from dfanerf_rt.render.synthetic import head_camera, head_field
+from dfanerf_rt.render.synthetic import HIDDEN, head_camera, head_field
 
 BACKENDS = ("reference", "cpu")
 SMALL = HashGridConfig(n_levels=8, log2_table_size=12, base_resolution=8, max_resolution=64)
@@ -175,11 +175,12 @@ def test_bytes_are_the_rounded_floats() -> None:
 
 def render_native(precision: Precision, n_threads: int) -> RenderedFrame:
     field, camera = small_field(), head_camera(33)
-    renderer = NativeRenderer(field, precision, n_threads)
+    renderer = NativeRenderer(field.grid, HIDDEN, field.occupancy, field.aabb, precision, n_threads)
     renderer.load_network(field)
+    renderer.place(field)
     renderer.load_table(field.table)
     frame = RenderedFrame(torch.full((33, 33, 3), math.nan), torch.full((33, 33), math.nan), torch.empty(33, 33))
-    renderer.render(field, camera, noise(camera), *frame)
+    renderer.render(camera, noise(camera), *frame)
     assert renderer.samples > 0
     return frame
 
@@ -215,24 +216,6 @@ def test_every_simd_variant_agrees_with_the_reference(simd: str, tmp_path: Path)
         assert psnr_db(alpha, expected.alpha) > MIN_PSNR_DB[precision], precision
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_tables_are_mixed_as_the_formula_says(precision: Precision) -> None:
-    """base + sum_k weights[k] tables[k], up to the half precision of the tables."""
-    field, camera = small_field(), head_camera(40)
-    generator = torch.Generator().manual_seed(7)
-    tables = torch.randn(3, *field.table.shape, generator=generator) * 0.1
-    weights = torch.tensor([0.7, -1.3, 0.2])
-    mixed = dataclasses.replace(field, table=field.table + torch.einsum("k,knf->nf", weights, tables))
-    expected = render_field(mixed, camera, noise(camera), backend="reference")
-    renderer = NativeRenderer(field, precision, 2)
-    renderer.load_network(field)
-    renderer.load_blend(field.table, tables)
-    renderer.fold_table(weights)
-    image, alpha, depth = torch.empty(40, 40, 3), torch.empty(40, 40), torch.empty(40, 40)
-    renderer.render(mixed, camera, noise(camera), image, alpha, depth)
-    assert psnr_db(image, expected.image) > {"float32": 60.0, "bfloat16": 45.0}[precision]
-
-
 def test_what_cannot_be_rendered_is_named() -> None:
     field, camera = small_field(), head_camera(8)
     background = noise(camera)
@@ -250,7 +233,7 @@ def test_what_cannot_be_rendered_is_named() -> None:
         Camera(0, 8, 10.0, 0.0, 0.0)
     with pytest.raises(ShapeError, match="2 features"):
         wide = dataclasses.replace(SMALL, n_features=4)
-        NativeRenderer(dataclasses.replace(field, grid=wide), "float32", 1)
+        NativeRenderer(wide, HIDDEN, field.occupancy, field.aabb, "float32", 1)
 
 
 def test_camera_resized_sees_the_same() -> None:

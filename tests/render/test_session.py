@@ -107,3 +107,57 @@ def test_what_is_wrong_is_named() -> None:
     del avatar.tensors["background.image"]
     with pytest.raises(AvatarError, match=r"background\.image"):
         RenderSession(avatar)
+
+
+@needs_native
+def test_an_unchanged_frame_is_the_same_picture() -> None:
+    session = RenderSession(make_avatar())
+    session.fold(*frame_inputs())
+    first = session.render().clone()
+    session.fold(*frame_inputs())
+    out = torch.zeros_like(first)
+    assert torch.equal(session.render(out), first)
+    session.fold(*frame_inputs(1))
+    assert not torch.equal(session.render(out), first)
+    session.fold(*frame_inputs())
+    assert torch.equal(session.render(), first)
+
+
+@needs_native
+@pytest.mark.parametrize("concat", [False, True])
+def test_native_fold_agrees_with_the_fields(concat: bool) -> None:
+    """Also far outside the training range, where condition and pose are pulled back, and with a torso that follows."""
+    generator = torch.Generator().manual_seed(3)
+    avatar = make_avatar()
+    config = FieldConfig(**{**avatar.meta.field, "concat": concat})
+    tensors = dict(avatar.tensors)
+    if not concat:
+        tensors["field.condition_weight"] = tensors["field.condition_weight"][:, :0]
+    tensors["field.pose_weight"] = torch.randn(64, 6, generator=generator) * 0.05
+    tensors["field.torso_follow"] = torch.randn(6, 6, generator=generator) * 0.1
+    tensors["field.pose_std"] = torch.full((6,), 0.05)
+    avatar = Avatar(dataclasses.replace(avatar.meta, field=dataclasses.asdict(config)), tensors)
+    session = RenderSession(avatar, precision="float32")
+    condition = torch.randn(CONDITION_DIM, generator=generator) * 3.0
+    head_pose = torch.tensor([0.1, -0.4, 0.05, 0.02, -0.01, 0.85])
+    with torch.no_grad():
+        folded = ConditionalField.from_avatar(avatar).fold(condition, head_pose)
+    background = avatar.section("background")["image"]
+    expected = render_field(folded, session.camera, background, backend="reference")
+    session.fold(condition, head_pose)
+    difference = session.render().float() - expected.image * 255.0
+    assert float(difference.square().mean().sqrt()) < 0.5
+    assert float((session.alpha - expected.alpha).abs().mean()) < 1e-3
+
+
+@needs_native
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_numbers_that_are_not_finite_are_refused(bad: float) -> None:
+    session = RenderSession(make_avatar())
+    condition, head_pose = frame_inputs()
+    with pytest.raises(ShapeError, match="NaN"):
+        session.fold(condition, torch.where(torch.arange(6) == 4, bad, head_pose))
+    with pytest.raises(ShapeError, match="NaN"):
+        session.fold(torch.where(torch.arange(48) == 7, bad, condition), head_pose)
+    with pytest.raises(ShapeError, match="reach"):
+        session.fold(condition, torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, -1e6]))

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "dfanerf/tensor.h"
+#include "math/fold.h"
 #include "math/hash_encode.h"
 
 namespace dfanerf {
@@ -14,11 +15,15 @@ namespace dfanerf {
 // float32; on processors without bfloat16 dot products only the table is rounded.
 enum class Precision { float32, bfloat16 };
 
-// The placement of the field and the camera for one frame. All matrices row-major, lengths in metres.
-struct FrameView {
+// Where the field of one frame stands, for fields that are not folded here. Matrices row-major, lengths in metres.
+struct Placement {
   float head_to_camera[12], torso_to_camera[12];  // (3, 4) [R | t]
   float neck[4];
   float near_m, far_m, step_m;
+};
+
+// Size and intrinsics of a picture.
+struct PictureView {
   int width, height;
   float focal_px, cx, cy;
 };
@@ -51,20 +56,21 @@ class FieldRenderer {
   int64_t n_entries() const;
   int n_inputs() const;
   int hidden() const;
-  int n_blend() const;
 
-  // The table of this frame: (n_entries, 2) float32.
-  void load_table(const float* table);
-  // What fold_table mixes: base (n_entries, 2) and n_blend tables (n_blend, n_entries, 2), kept as float16.
-  void load_blend(const float* base, const float* tables, int n_blend);
-  // table = base + sum_k weights[k] tables[k]; weights: (n_blend,).
-  void fold_table(const float* weights);
   // weights: (hidden, n_inputs), (hidden, hidden), (4, hidden); biases: (hidden,), (hidden,), (4,).
   void load_network(const float* const weights[3], const float* const biases[3]);
-  // Only the first layer's bias, which the condition changes from frame to frame.
-  void load_first_bias(const float* bias);
 
-  RenderedCounts render(const FrameView& view, const FrameBuffers& buffers);
+  // Either: a field that is folded here. Its constants (bias is that of load_network), its base table (n_entries, 2)
+  // and the n_blend tables that the condition mixes in (n_blend, n_entries, 2), kept as float16. All are copied.
+  void load_constants(const FoldConstants& constants, const float* base, const float* tables);
+  // Sets what render shows. condition: (48,); head_pose: (6,). Throws ShapeError where a number is not finite.
+  void fold(const float* condition, const float* head_pose);
+
+  // Or: a field that was folded elsewhere, its table (n_entries, 2).
+  void load_table(const float* table);
+  void place(const Placement& placement);
+
+  RenderedCounts render(const PictureView& view, const FrameBuffers& buffers);
 
  private:
   struct State;
