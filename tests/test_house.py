@@ -141,7 +141,7 @@ def test_errors_become_lines_and_statuses(
 def test_info_names_every_operator_and_backend(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["info", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert set(report["operators"]["hash_encode"]) == {"cuda", "triton", "cpu", "reference"}
+    assert set(report["operators"]["hash_encode"]) == {"cuda", "triton", "cpu", "reference", "nerfacc", "tcnn"}
     assert report["operators"]["hash_encode"]["reference"] is None
     assert report["modules"]["torch"]
     assert cli.main(["info"]) == 0

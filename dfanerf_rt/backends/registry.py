@@ -1,7 +1,8 @@
 """Which backends there are, in order of preference, and whether each can run an operator here.
 
 An operator ``name`` is implemented on a backend by the function ``name`` in ``backends/<package>/<name>.py``. That
-module may say why it cannot run on this machine with ``unavailable_reason(backend: str) -> str | None``.
+module may say why it cannot run on this machine with ``unavailable_reason(backend: str) -> str | None``, and with
+``DEVICES`` that it takes tensors on other devices than its backend's usual ones.
 """
 
 from __future__ import annotations
@@ -35,11 +36,17 @@ PRIORITY = (
     Backend("cpu", "native", ("cpu",)),
     Backend("reference", "reference", ("cpu", "cuda")),
 )
+"""Backends that the dispatcher may take by itself, the best first."""
+BY_NAME = (
+    Backend("nerfacc", "external.nerfacc", ("cuda",)),
+    Backend("tcnn", "external.tcnn", ("cuda",)),
+)
+"""Adapters of other people's libraries, run only where they are asked for by name: what we are measured against."""
 
 
 def backend(name: str) -> Backend | None:
     """The backend of that name, or None."""
-    return next((candidate for candidate in PRIORITY if candidate.name == name), None)
+    return next((candidate for candidate in (*PRIORITY, *BY_NAME) if candidate.name == name), None)
 
 
 @functools.cache
@@ -66,8 +73,9 @@ def unavailable_reason(operator: str, candidate: Backend, device_type: str | Non
     module = _module(operator, candidate.package)
     if module is None:
         return f"{operator} has no {candidate.name} implementation"
-    if device_type is not None and device_type not in candidate.devices:
-        return f"the tensors are on {device_type}, it needs them on {' or '.join(candidate.devices)}"
+    devices = getattr(module, "DEVICES", candidate.devices)
+    if device_type is not None and device_type not in devices:
+        return f"the tensors are on {device_type}, it needs them on {' or '.join(devices)}"
     probe = getattr(module, "unavailable_reason", None)
     return probe(candidate.name) if probe is not None else None
 

@@ -45,7 +45,7 @@ def gather() -> dict[str, Any]:
     import torch
 
     from dfanerf_rt import __version__, native
-    from dfanerf_rt.backends.registry import OPERATORS
+    from dfanerf_rt.backends.registry import OPERATORS, PRIORITY
     from dfanerf_rt.ops.dispatch import reasons
 
     built: dict[str, Any] | None = None
@@ -66,6 +66,7 @@ def gather() -> dict[str, Any]:
         "native": built,
         "native_unavailable": native.unavailable_reason(),
         "operators": {operator: reasons(operator) for operator in OPERATORS},
+        "priority": [backend.name for backend in PRIORITY],
         "modules": {name: _version(name, module) for name, module in OPTIONAL_MODULES.items()},
     }
 
@@ -90,7 +91,7 @@ def as_text(report: dict[str, Any]) -> str:
         if built["cuda_unavailable"]:
             lines.append(f"  CUDA kernels cannot run here: {built['cuda_unavailable']}")
     for operator, why in report["operators"].items():
-        first = next((name for name, reason in why.items() if reason is None), "nothing")
+        first = next((name for name in report["priority"] if why[name] is None), "nothing")
         lines.append(f"{operator}: {first} would run")
         lines += [f"  {name:<10} {reason or 'can run'}" for name, reason in why.items()]
     lines.append("modules:")

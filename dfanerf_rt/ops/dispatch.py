@@ -23,7 +23,7 @@ def dispatch(operator: str, backend: str | None, device: torch.device | str) -> 
     Args:
         operator: one of :data:`dfanerf_rt.backends.registry.OPERATORS`.
         backend: a backend's name; None looks into ``DFANERF_BACKEND``, then takes the first that can run in the order
-            cuda, triton, cpu, reference.
+            cuda, triton, cpu, reference. "nerfacc" and "tcnn" run only where they are named.
         device: where the tensors are.
 
     Raises:
@@ -34,8 +34,9 @@ def dispatch(operator: str, backend: str | None, device: torch.device | str) -> 
 
 
 def reasons(operator: str, device_type: str | None = None) -> dict[str, str | None]:
-    """For every backend, why it cannot run ``operator`` (None: it can), in order of priority."""
-    return {b.name: registry.unavailable_reason(operator, b, device_type) for b in registry.PRIORITY}
+    """For every backend, why it cannot run ``operator`` (None: it can): in order of priority, then those by name."""
+    backends = (*registry.PRIORITY, *registry.BY_NAME)
+    return {b.name: registry.unavailable_reason(operator, b, device_type) for b in backends}
 
 
 @functools.cache
@@ -43,7 +44,7 @@ def _choose(operator: str, wanted: str | None, device_type: str) -> Callable[...
     why = reasons(operator, device_type)
     if wanted is not None and wanted not in why:
         raise BackendUnavailable(f"backend {wanted!r} is not known; expected one of {', '.join(why)}")
-    chosen = wanted if wanted is not None else next((name for name, reason in why.items() if reason is None), None)
+    chosen = wanted if wanted is not None else next((b.name for b in registry.PRIORITY if why[b.name] is None), None)
     if chosen is None or why[chosen] is not None:
         every = "; ".join(f"{name}: {reason or 'can run'}" for name, reason in why.items())
         asked = f"backend {wanted!r}" if wanted is not None else "no backend"

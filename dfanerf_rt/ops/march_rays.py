@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dfanerf_rt.backends.reference.march_rays import unit_positions
+from dfanerf_rt.backends.reference.march_rays import MarchSpace, march_space, unit_positions
 from dfanerf_rt.errors import ShapeError
 from dfanerf_rt.ops.dispatch import dispatch
 from dfanerf_rt.ops.render_field import FoldedField
@@ -22,38 +22,6 @@ class RaySamples:
     """(N,) distance along the ray in metres, increasing within a ray."""
     offsets: torch.Tensor
     """(R + 1,) int64; samples of ray r are offsets[r] to offsets[r + 1] - 1."""
-
-
-@dataclass(frozen=True)
-class MarchSpace:
-    """Rays in the field's unit cube: u(t) = torso + w (head - torso), both affine in t, w = sigmoid(neck(t))."""
-
-    head_origin: torch.Tensor
-    """(3,) u of the camera's centre by the head's frame."""
-    head_slope: torch.Tensor
-    """(R, 3) du/dt by the head's frame."""
-    torso_origin: torch.Tensor
-    torso_slope: torch.Tensor
-    neck_origin: torch.Tensor
-    """() signed distance of the camera's centre from the neck's plane, in units of its softness."""
-    neck_slope: torch.Tensor
-    """(R,)."""
-
-
-def march_space(folded: FoldedField, directions: torch.Tensor) -> MarchSpace:
-    """Both frames of a folded field along rays with unit directions (R, 3); differentiable."""
-    head, torso = folded.head_to_camera, folded.torso_to_camera
-    extent = folded.aabb[1] - folded.aabb[0]
-    head_origin, head_slope = -(head[:, 3] @ head[:, :3]), directions @ head[:, :3]
-    torso_origin, torso_slope = -(torso[:, 3] @ torso[:, :3]), directions @ torso[:, :3]
-    return MarchSpace(
-        head_origin=(head_origin - folded.aabb[0]) / extent,
-        head_slope=head_slope / extent,
-        torso_origin=(torso_origin - folded.aabb[0]) / extent,
-        torso_slope=torso_slope / extent,
-        neck_origin=head_origin @ folded.neck[:3] + folded.neck[3],
-        neck_slope=head_slope @ folded.neck[:3],
-    )
 
 
 def sample_positions(space: MarchSpace, samples: RaySamples) -> torch.Tensor:

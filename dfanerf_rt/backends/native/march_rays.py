@@ -9,7 +9,7 @@ import torch
 from dfanerf_rt import native
 
 if TYPE_CHECKING:
-    from dfanerf_rt.ops.march_rays import MarchSpace
+    from dfanerf_rt.backends.reference.march_rays import MarchSpace
 
 
 def unavailable_reason(backend: str) -> str | None:
