@@ -1,5 +1,6 @@
 # make setup   the environment alone, in .venv        make demo    the bundled avatar speaks → demo.mp4
 # make test    all tests                              make check   format, lint, types, arrows
+# make test-cpp   the C++ tests once more: under sanitizers, and for 64-bit ARM where a cross compiler is installed
 #
 # DFANERF_TORCH   what to install as torch, e.g. "torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
 # DFANERF_BUILD   auto (default: CUDA where nvcc is found), cuda, cpu or none
@@ -8,7 +9,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: setup demo test check native format clean
+.PHONY: setup demo test test-cpp check native format clean
 
 DFANERF_TORCH ?= torch==2.13.0
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -16,7 +17,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 NATIVE_SOURCES := CMakeLists.txt setup.py $(shell find csrc -type f)
-CPP_SOURCES := $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
+CPP_SOURCES := $(shell find csrc examples -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
 setup: $(VENV)/stamp-package $(VENV)/stamp-native
 
@@ -58,6 +59,10 @@ test: setup
 	mkdir -p build
 	$(BIN)/python setup.py -q build_ext --inplace cpp_tests
 	$(BIN)/python -m pytest --junitxml=build/test-report.xml
+
+test-cpp: setup
+	$(BIN)/python setup.py -q cpp_tests --sanitize=address,undefined
+	$(BIN)/python setup.py -q cpp_tests --aarch64
 
 check: setup
 	$(BIN)/ruff check .

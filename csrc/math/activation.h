@@ -20,7 +20,7 @@ DFANERF_HD F exponential(F x) {
   p = mul_add(p, r, splat(1.6666665459e-1f));
   p = mul_add(p, r, splat(5.0000001201e-1f));
   p = mul_add(p, r * r, r + 1.0f);
-  return as_float(as_int(p) + (as_int(shifted) << 23));
+  return as_float(to_unsigned(as_int(p)) + (to_unsigned(as_int(shifted)) << 23));
 }
 
 DFANERF_HD F logistic(F x) {

@@ -58,6 +58,11 @@ DFANERF_HD F as_float(I bits) {
   memcpy(&value, &bits, sizeof value);
   return value;
 }
+DFANERF_HD F as_float(U bits) {
+  F value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
 DFANERF_HD F select(I chosen, F yes, F no) {
   return chosen ? yes : no;
 }
@@ -81,17 +86,6 @@ DFANERF_HD U gather(const uint32_t* table, U index) {
 }
 DFANERF_HD I gather_bytes(const uint8_t* table, I index) {
   return table[index];
-}
-DFANERF_HD I gather_whole_bytes(const uint8_t* table, I index) {
-  return table[index];
-}
-// How many bits are set.
-DFANERF_HD int population(uint32_t word) {
-#if defined(__CUDA_ARCH__)
-  return __popc(word);
-#else
-  return __builtin_popcount(word);
-#endif
 }
 
 }  // namespace DFANERF_MATH_NAMESPACE
