@@ -2,7 +2,8 @@
 
 An operator ``name`` is implemented on a backend by the function ``name`` in ``backends/<package>/<name>.py``. That
 module may say why it cannot run on this machine with ``unavailable_reason(backend: str) -> str | None``, and with
-``DEVICES`` that it takes tensors on other devices than its backend's usual ones.
+``DEVICES`` that it takes tensors on other devices than its backend's usual ones; there it runs where it is asked for
+by name alone.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Backend:
     package: str
     """Folder in backends/ that holds its implementations."""
     devices: tuple[str, ...]
-    """Types of device on which its tensors may lie."""
+    """Types of device on which its tensors lie, and for which it is chosen without being named."""
 
 
 PRIORITY = (
@@ -69,11 +70,15 @@ def unavailable_reason(operator: str, candidate: Backend, device_type: str | Non
         operator: one of :data:`OPERATORS`.
         candidate: the backend asked.
         device_type: "cpu" or "cuda"; None asks about the machine alone.
+
+    Where the device is not one of ``candidate.devices``, None means that it runs if it is asked for by name.
     """
     module = _module(operator, candidate.package)
     if module is None:
         return f"{operator} has no {candidate.name} implementation"
     devices = getattr(module, "DEVICES", candidate.devices)
+    if device_type is None and not set(devices) & set(candidate.devices):
+        return f"here it takes tensors on {' or '.join(devices)}, and only where it is asked for by name"
     if device_type is not None and device_type not in devices:
         return f"the tensors are on {device_type}, it needs them on {' or '.join(devices)}"
     probe = getattr(module, "unavailable_reason", None)

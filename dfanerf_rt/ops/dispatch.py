@@ -44,7 +44,8 @@ def _choose(operator: str, wanted: str | None, device_type: str) -> Callable[...
     why = reasons(operator, device_type)
     if wanted is not None and wanted not in why:
         raise BackendUnavailable(f"backend {wanted!r} is not known; expected one of {', '.join(why)}")
-    chosen = wanted if wanted is not None else next((b.name for b in registry.PRIORITY if why[b.name] is None), None)
+    able = (b.name for b in registry.PRIORITY if why[b.name] is None and device_type in b.devices)
+    chosen = wanted if wanted is not None else next(able, None)
     if chosen is None or why[chosen] is not None:
         every = "; ".join(f"{name}: {reason or 'can run'}" for name, reason in why.items())
         asked = f"backend {wanted!r}" if wanted is not None else "no backend"
