@@ -167,6 +167,16 @@ DFANERF_HD I gather_bytes(const uint8_t* table, I index) {
 #endif
 }
 
+// The same for a table of whole words: its size is a multiple of four bytes, and nothing past it is read.
+DFANERF_HD I gather_whole_bytes(const uint8_t* table, I index) {
+#if defined(__AVX2__)
+  const U word = gather(reinterpret_cast<const uint32_t*>(table), (U)(index >> 2));
+  return (I)(word >> (U)((index & 3) << 3)) & 255;
+#else
+  return gather_bytes(table, index);
+#endif
+}
+
 // Writes the lanes whose bit is set one after another; up to kLanes words behind the target are overwritten.
 template <typename V, typename T>
 DFANERF_HD void compress_store(T* target, uint32_t mask, V value) {

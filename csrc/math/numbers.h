@@ -87,6 +87,17 @@ DFANERF_HD U gather(const uint32_t* table, U index) {
 DFANERF_HD I gather_bytes(const uint8_t* table, I index) {
   return table[index];
 }
+DFANERF_HD I gather_whole_bytes(const uint8_t* table, I index) {
+  return table[index];
+}
+// How many bits are set.
+DFANERF_HD int population(uint32_t word) {
+#if defined(__CUDA_ARCH__)
+  return __popc(word);
+#else
+  return __builtin_popcount(word);
+#endif
+}
 
 }  // namespace DFANERF_MATH_NAMESPACE
 #endif

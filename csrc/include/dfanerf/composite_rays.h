@@ -3,28 +3,27 @@
 
 #include <cstdint>
 
-namespace dfanerf {
+#include "math/composite.h"
 
-// Samples of ray r are offsets[r] to offsets[r + 1] - 1, in order along the ray.
-struct PackedRays {
-  const int64_t* offsets;  // (n_rays + 1,)
-  int64_t n_rays;
-  const float* sigma;  // (n,) 1/m
-  const float* rgb;    // (n, 3)
-  const float* t;      // (n,) metres, increasing within a ray
-  float step_m;
-};
+namespace dfanerf {
 
 namespace cpu {
 
-// Writes colour (n_rays, 3), transmittance and distortion (n_rays,), and weights (n,).
-void composite_rays_forward(const PackedRays& rays, float* colour, float* transmittance, float* distortion,
-                            float* weights, int n_threads);
+void composite_rays_forward(const PackedRays& rays, const CompositedRays& out, int n_threads);
 
-// Gradients with respect to sigma (n,) and rgb (n, 3), from those of colour, transmittance and distortion.
-void composite_rays_backward(const PackedRays& rays, const float* transmittance, const float* weights,
-                             const float* grad_colour, const float* grad_transmittance, const float* grad_distortion,
-                             float* grad_sigma, float* grad_rgb, int n_threads);
+// Gradients with respect to sigma and rgb, from those of colour, transmittance and distortion.
+void composite_rays_backward(const PackedRays& rays, const CompositeGradients& gradients, int n_threads);
 
 }  // namespace cpu
+
+#ifdef DFANERF_WITH_CUDA
+namespace cuda {
+
+// The same on the device, asynchronously on `stream` (a cudaStream_t as an integer). Throws std::runtime_error.
+void composite_rays_forward(const PackedRays& rays, const CompositedRays& out, uintptr_t stream);
+void composite_rays_backward(const PackedRays& rays, const CompositeGradients& gradients, uintptr_t stream);
+
+}  // namespace cuda
+#endif
+
 }  // namespace dfanerf

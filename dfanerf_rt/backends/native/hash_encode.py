@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dfanerf_rt import native
+from dfanerf_rt.backends.native.streams import missing_reason, stream_of
 
 if TYPE_CHECKING:
     from dfanerf_rt.ops.hash_encode import HashGridConfig
@@ -15,9 +16,7 @@ if TYPE_CHECKING:
 
 def unavailable_reason(backend: str) -> str | None:
     """Why the native module cannot encode on ``backend`` ("cpu" or "cuda"), or None if it can."""
-    return native.missing_reason("hash_encode_forward") or (
-        native.cuda_unavailable_reason() if backend == "cuda" else None
-    )
+    return missing_reason("hash_encode_forward", backend)
 
 
 def hash_encode(positions: torch.Tensor, table: torch.Tensor, config: HashGridConfig) -> torch.Tensor:
@@ -31,10 +30,6 @@ def _grid(config: HashGridConfig) -> Any:
     return native.load().HashGrid([tuple(level) for level in config.levels], config.n_features)
 
 
-def _stream(device: torch.device) -> int:
-    return torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
-
-
 class _HashEncode(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, positions: torch.Tensor, table: torch.Tensor, config: HashGridConfig) -> torch.Tensor:
@@ -42,9 +37,8 @@ class _HashEncode(torch.autograd.Function):
         ctx.save_for_backward(positions, table)
         ctx.config = config
         out = torch.empty(positions.shape[0], config.n_output, device=table.device)
-        native.load().hash_encode_forward(
-            _grid(config), positions, table, out, torch.get_num_threads(), _stream(table.device)
-        )
+        with stream_of(table.device) as stream:
+            native.load().hash_encode_forward(_grid(config), positions, table, out, torch.get_num_threads(), stream)
         return out
 
     @staticmethod
@@ -53,14 +47,9 @@ class _HashEncode(torch.autograd.Function):
         positions, table = ctx.saved_tensors
         grad_positions = torch.empty_like(positions) if ctx.needs_input_grad[0] else None
         grad_table = torch.empty_like(table) if ctx.needs_input_grad[1] else None
-        native.load().hash_encode_backward(
-            _grid(ctx.config),
-            positions,
-            table,
-            grad_out.contiguous(),
-            grad_table,
-            grad_positions,
-            torch.get_num_threads(),
-            _stream(table.device),
-        )
+        grad_out, threads = grad_out.contiguous(), torch.get_num_threads()
+        with stream_of(table.device) as stream:
+            native.load().hash_encode_backward(
+                _grid(ctx.config), positions, table, grad_out, grad_table, grad_positions, threads, stream
+            )
         return grad_positions, grad_table, None
