@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #endif
 
+#include "cpu/field_checks.h"
 #include "cpu/mlp_layout.h"
 #include "cpu/render_field_job.h"
 #include "cpu/skip_field.h"
@@ -76,22 +77,6 @@ class Pages {
   int64_t count_ = 0;
 };
 
-RigidPose to_rigid(const float* pose) {
-  RigidPose found;
-  for (int a = 0; a < 3; ++a) {
-    for (int k = 0; k < 3; ++k) found.rotation[a][k] = pose[4 * a + k];
-    found.translation[a] = pose[4 * a + 3];
-  }
-  return found;
-}
-
-void check_finite(const float* values, int count, const char* what) {
-  for (int i = 0; i < count; ++i)
-    if (!std::isfinite(values[i]))
-      throw ShapeError(std::string(what) + "[" + std::to_string(i) + "] is " + std::to_string(values[i]) +
-                       ", expected a finite number");
-}
-
 uint16_t to_half(float value) {
   uint32_t word;
   std::memcpy(&word, &value, sizeof word);
@@ -132,19 +117,13 @@ FieldRenderer::FieldRenderer(std::vector<GridLevel> levels, int hidden, const ui
                              const float* aabb, Precision precision, int n_threads)
     : state_(new State) {
   State& s = *state_;
-  if (levels.empty() || levels.size() > cpu::kMaxLevels) throw ShapeError("n_levels: expected 1 to 32");
+  s.n_entries = check_levels(levels);
   if (hidden < 8 || hidden > cpu::kMaxHidden || hidden % 8)
     throw ShapeError("hidden: " + std::to_string(hidden) + ", expected a multiple of 8 up to 128");
   s.n_threads = n_threads;
   s.job.n_levels = static_cast<int>(levels.size());
   s.job.hidden = hidden;
-  for (std::size_t l = 0; l < levels.size(); ++l) {
-    if (levels[l].n_entries % 8) throw ShapeError("a level's entries are not a multiple of 8");
-    if (levels[l].hashed && (levels[l].n_entries & (levels[l].n_entries - 1)))
-      throw ShapeError("a hashed level's entries are not a power of two");
-    s.job.levels[l] = levels[l];
-    s.n_entries = std::max<int64_t>(s.n_entries, int64_t{levels[l].offset} + levels[l].n_entries);
-  }
+  std::copy(levels.begin(), levels.end(), s.job.levels);
   std::copy(aabb, aabb + 6, s.aabb);
   const float extent[3] = {aabb[3] - aabb[0], aabb[4] - aabb[1], aabb[5] - aabb[2]};
   s.skip = cpu::make_skip_cells(occupancy, resolution, extent, n_threads);
@@ -242,11 +221,7 @@ void FieldRenderer::fold(const float* condition, const float* head_pose) {
 
 void FieldRenderer::place(const Placement& placement) {
   State& s = *state_;
-  check_finite(placement.head_to_camera, 12, "head_to_camera");
-  check_finite(placement.torso_to_camera, 12, "torso_to_camera");
-  check_finite(placement.neck, 4, "neck");
-  s.job.rays = make_ray_frame(to_rigid(placement.head_to_camera), to_rigid(placement.torso_to_camera), placement.neck,
-                              s.aabb, placement.near_m, placement.far_m, placement.step_m);
+  s.job.rays = placed_rays(placement, s.aabb);
 }
 
 RenderedCounts FieldRenderer::render(const PictureView& view, const FrameBuffers& buffers) {
