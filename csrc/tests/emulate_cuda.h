@@ -20,7 +20,6 @@
 #endif
 
 #define DFANERF_DEVICE inline
-#pragma GCC diagnostic ignored "-Wunknown-pragmas"  // unrolling is nvcc's
 
 namespace dfanerf::emulated {
 
