@@ -17,12 +17,18 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 ARCHITECTURES = (80, 90, 120)
-POINTERS = {"sizes": "*i64", "offsets": "*i64"}
-"""Types of arguments by name, where they are not what :func:`_type_of` takes them for."""
-SCALARS = {"n": "i32", "step_m": "fp32"}
+TYPES = {
+    **dict.fromkeys(("sizes", "offsets", "counts", "ray"), "*i64"),
+    **dict.fromkeys(("cells", "hits"), "*u8"),
+    "frame": "*i32",
+    **dict.fromkeys(("n", "n_frames", "n_columns", "n_steps", "resolution", "weight_stride"), "i32"),
+    **dict.fromkeys(("near_m", "step_m"), "fp32"),
+}
+"""Types of the kernels' arguments by their names; all others are pointers to float32."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,8 @@ class Case:
     types: Mapping[str, str]
     """Of arguments that are not as the tables above say."""
     tensor_cores: bool
+    launch: str
+    """Name in the module of what it is launched with."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +72,16 @@ class Compiled:
 
 
 def _case(
-    module: str, kernel: str, label: str = "", types: Mapping[str, str] = {}, tensor_cores: bool = False, **sizes: Any
+    module: str,
+    kernel: str,
+    label: str = "",
+    types: Mapping[str, str] = MappingProxyType({}),
+    tensor_cores: bool = False,
+    launch: str = "LAUNCH",
+    **sizes: Any,
 ) -> Case:
     name = f"{kernel}[{label}]" if label else kernel
-    return Case(name, module, kernel, sizes, types, tensor_cores)
+    return Case(name, module, kernel, sizes, types, tensor_cores, launch)
 
 
 CASES = (
@@ -78,6 +92,13 @@ CASES = (
     ),
     _case("composite_rays", "composite_kernel"),
     _case("composite_rays", "composite_gradient_kernel"),
+    *(
+        _case("condition_layer", kernel, tensor_cores=True, D=32, H=64)
+        for kernel in ("layer_kernel", "feature_gradient_kernel")
+    ),
+    _case("condition_layer", "weight_gradient_kernel", tensor_cores=True, launch="SUMS", D=32, H=64),
+    _case("march_rays", "march_kernel"),
+    _case("march_rays", "write_samples_kernel"),
 )
 
 
@@ -91,13 +112,11 @@ def compile_case(case: Case, arch: int, save: Path | None = None) -> Compiled:
 
     module = importlib.import_module(f"dfanerf_rt.backends.triton.kernels.{case.module}")
     function = getattr(module, case.kernel)
-    launch = dict(getattr(module, "LAUNCH", {}))
+    launch = getattr(module, case.launch)
     constants = {**{name: value for name, value in launch.items() if name in function.arg_names}, **case.constants}
     options = {name: value for name, value in launch.items() if name not in function.arg_names}
     signature = {
-        name: "constexpr"
-        if name in constants
-        else case.types.get(name) or SCALARS.get(name) or POINTERS.get(name, "*fp32")
+        name: "constexpr" if name in constants else case.types.get(name, TYPES.get(name, "*fp32"))
         for name in function.arg_names
     }
     # torch's allocations are aligned, and a launch tells the compiler so.
