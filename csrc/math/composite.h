@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "math/lane_group.h"
 #include "math/numbers.h"
 
 namespace dfanerf {
@@ -42,13 +43,6 @@ struct CompositeGradients {
   float *sigma, *rgb;                        // (n_samples,), (n_samples, 3): written
 };
 
-// Lanes that walk one ray together, neighbouring samples side by side. On the CPU it is a single one; a warp in
-// cuda/composite_rays.cu. A group offers kSize, rank, and running_sum, running_product and sum_of as below.
-struct OneLane {
-  static constexpr int kSize = 1;
-  static constexpr int rank = 0;
-};
-
 }  // namespace dfanerf
 
 namespace DFANERF_MATH_NAMESPACE {
@@ -62,23 +56,6 @@ DFANERF_HD bool add_sample(RaySum& sum, float passing, float r, float g, float b
   sum.depth += weight * distance;
   sum.transmittance *= passing;
   return sum.transmittance < kStopTransmittance;
-}
-
-// `total` before this lane's x is added, and that of the lanes below it; afterwards it is the same for all lanes and
-// includes all of them.
-DFANERF_HD float running_sum(OneLane, float& total, float x) {
-  const float before = total;
-  total += x;
-  return before;
-}
-DFANERF_HD float running_product(OneLane, float& total, float x) {
-  const float before = total;
-  total *= x;
-  return before;
-}
-// x of all lanes together.
-DFANERF_HD float sum_of(OneLane, float x) {
-  return x;
 }
 
 // The samples of a ray. Offsets that point elsewhere are pulled into the samples, so that nothing else is touched.

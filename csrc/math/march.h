@@ -93,7 +93,7 @@ DFANERF_HD void march_store(const RayMarch& march, const MarchedRays& out, int64
   out.t[at] = march_distance(march, static_cast<float>(step), march.jitter[r]);
 }
 
-// A warp takes a ray, a lane a step; `vote(lanes, x)` gives every lane the word of all lanes' answers.
+// A warp takes a ray, a lane a step.
 
 template <typename Lanes>
 DFANERF_HD void march_count_ray(const RayMarch& march, int64_t r, uint32_t* hits, int64_t* counts, Lanes lanes) {
