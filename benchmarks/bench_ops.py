@@ -128,6 +128,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     torch.set_num_threads(arguments.threads)
     device = arguments.device
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        sys.exit("bench_ops: --device cuda, but torch finds no CUDA GPU here")
     scene = make_scene(arguments.samples, device)
     rows: list[dict[str, Any]] = []
     absent: dict[str, dict[str, str]] = {}

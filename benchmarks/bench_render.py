@@ -1,7 +1,8 @@
 """Frames a second of the renderer, checked against the reference before it is timed.
 
     .venv/bin/python benchmarks/bench_render.py [--avatar FILE] [--sizes 128 256 384 512 768 1024] [--threads 1 2]
-        [--device cuda] [--backends cpu reference] [--quality] [--clip CLIP] [--json OUT]
+        [--device cuda] [--backends cpu reference] [--json OUT]
+    .venv/bin/python benchmarks/bench_render.py --sizes 256 --quality [--clip CLIP]
 
 A frame is what the live loop asks of a session: fold a new condition and head pose, then render. Without --avatar
 it is a head made by formula (dfanerf_rt/render/synthetic.py), whose rays need as many samples as a trained one does.
@@ -52,8 +53,11 @@ class Effort:
     seconds: float
 
 
-def frame_inputs(avatar: Avatar, n_frames: int, device: str) -> Inputs:
-    """Conditions (48,) and head poses (6,): recorded poses where the avatar has some, a slow turn where not."""
+def frame_inputs(avatar: Avatar, n_frames: int) -> Inputs:
+    """Conditions (48,) and head poses (6,): recorded poses where the avatar has some, a slow turn where not.
+
+    They lie on the CPU, whatever renders: there the live loop makes them.
+    """
     generator = torch.Generator().manual_seed(0)
     field = avatar.section("field")
     recorded = avatar.section("motion").get("recorded_pose")
@@ -65,7 +69,7 @@ def frame_inputs(avatar: Avatar, n_frames: int, device: str) -> Inputs:
         if recorded is not None:
             pose = recorded[index % len(recorded)]
         condition = field["condition_mean"] + field["condition_std"] * normal
-        inputs.append((condition.to(device), pose.to(device)))
+        inputs.append((condition, pose))
     return inputs
 
 
@@ -133,7 +137,7 @@ def bench_backend(
 ) -> dict[str, Any]:
     """The row of one backend; :class:`ValueError` where its picture is not the reference's."""
     torch.set_num_threads(threads)
-    inputs = frame_inputs(avatar, min(N_INPUTS, max(2, effort.frames)), device)
+    inputs = frame_inputs(avatar, min(N_INPUTS, max(2, effort.frames)))
     session = RenderSession(avatar, device, width, backend, n_threads=threads)
     row: dict[str, Any] = {"backend": backend, "device": device, "width": session.width, "height": session.height}
     row["threads"] = threads if torch.device(device).type == "cpu" else None
@@ -245,6 +249,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     arguments = parse(argv)
     device, on_gpu = arguments.device, torch.device(arguments.device).type == "cuda"
+    if on_gpu and not torch.cuda.is_available():
+        sys.exit("bench_render: --device cuda, but torch finds no CUDA GPU here")
     try:
         avatar = Avatar.load(arguments.avatar) if arguments.avatar else head_avatar()
     except DfanerfError as fault:
@@ -265,7 +271,7 @@ def main(argv: list[str] | None = None) -> int:
     rows: list[dict[str, Any]] = []
     wrong: list[str] = []
     for width in arguments.sizes:
-        inputs = frame_inputs(avatar, min(N_INPUTS, max(2, effort.frames)), device)
+        inputs = frame_inputs(avatar, min(N_INPUTS, max(2, effort.frames)))
         reference = run_reference(avatar, width, device, inputs, arguments.reference_max, most)
         found = []
         for backend in backends:
@@ -297,13 +303,16 @@ def main(argv: list[str] | None = None) -> int:
         others = [name for name in backends if name != "reference" and name not in absent]
         torch.set_num_threads(most)
         quality = [
-            compare_pictures(avatar, width, name, device, frame_inputs(avatar, arguments.quality_frames, device))
+            compare_pictures(avatar, width, name, device, frame_inputs(avatar, arguments.quality_frames))
             for width in arguments.sizes
             if width <= arguments.reference_max
             for name in others
         ]
         if arguments.clip:
-            quality += clip_scores(avatar, arguments.clip, others, device, arguments.quality_frames)
+            try:
+                quality += clip_scores(avatar, arguments.clip, others, device, arguments.quality_frames)
+            except (ValueError, DfanerfError) as fault:
+                wrong.append(f"--clip: {fault}")
         document["quality"] = quality
         wrong += [fault for row in quality for fault in faults(row)]
     if arguments.json:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import bench_ops
 import bench_render
@@ -78,9 +79,16 @@ def test_a_wrong_picture_is_not_timed(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "not timed" in document["absent"]["cpu"]
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("script", [bench_render, bench_ops])
+def test_a_gpu_that_is_not_there_is_one_line(script: ModuleType) -> None:
+    with pytest.raises(SystemExit, match="torch finds no CUDA GPU here"):
+        script.main(["--device", "cuda"])
+
+
 def test_inputs_change_from_frame_to_frame() -> None:
     """A session renders an unchanged frame only once, which would be no benchmark."""
-    inputs = bench_render.frame_inputs(head_avatar(8), bench_render.N_INPUTS, "cpu")
+    inputs = bench_render.frame_inputs(head_avatar(8), bench_render.N_INPUTS)
     for one, other in zip(inputs, [*inputs[1:], inputs[0]], strict=True):
         assert not torch.equal(one[0], other[0])
 

@@ -12,6 +12,7 @@ from dfanerf_rt.backends.external.nerfacc.render_field import Values, render_wit
 from dfanerf_rt.backends.external.tcnn import library
 from dfanerf_rt.backends.external.tcnn.layout import N_OUTPUT, encoding_config, network_config, to_tcnn
 from dfanerf_rt.backends.reference.render_field import MAX_RAW_SIGMA
+from dfanerf_rt.errors import BackendUnavailable
 
 if TYPE_CHECKING:
     from dfanerf_rt.ops.camera import Camera
@@ -33,9 +34,18 @@ def render_field(
 
 
 def tcnn_values(folded: FoldedField) -> Values:
-    """The field by ``tinycudann.NetworkWithInputEncoding``, in half precision."""
+    """The field by ``tinycudann.NetworkWithInputEncoding``, in half precision.
+
+    Raises:
+        BackendUnavailable: this tiny-cuda-nn lays its parameters out in another way.
+    """
     network = _network(folded.grid, int(folded.weights[0].shape[0]))
-    parameters = {"params": to_tcnn(folded.table, folded.weights, folded.biases).half()}
+    params = to_tcnn(folded.table, folded.weights, folded.biases)
+    if network.params.numel() != params.numel():
+        raise BackendUnavailable(
+            f"this tiny-cuda-nn keeps {network.params.numel()} parameters for {folded.grid}, expected {params.numel()}"
+        )
+    parameters = {"params": params.half()}
 
     def values(positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         inputs = torch.cat([positions.clamp(0.0, 1.0), torch.ones_like(positions[:, :1])], dim=1)
