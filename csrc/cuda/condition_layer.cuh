@@ -70,7 +70,7 @@ DFANERF_DEVICE int frame_of(const ConditionLayer& layer, int64_t i) {
 
 // Samples from 64 x block to 64 x block + 63, outputs from `first_output`.
 DFANERF_DEVICE void layer_block(const ConditionLayer& layer, int first_output, float* out) {
-  const int64_t first = block_index() * kTileRows;
+  const int64_t first = static_cast<int64_t>(block_index()) * kTileRows;
   const int width = layer.n_features, n_outputs = layer.n_outputs;
   LayerTile tile;
   for (int base = 0; base < width; base += kTileDepth) {
@@ -101,7 +101,7 @@ DFANERF_DEVICE void layer_block(const ConditionLayer& layer, int first_output, f
 // The gradient of the features of 64 samples, from `first_feature`.
 DFANERF_DEVICE void layer_features_gradient(const ConditionLayer& layer, const ConditionLayerGradients& gradients,
                                             int first_feature) {
-  const int64_t first = block_index() * kTileRows;
+  const int64_t first = static_cast<int64_t>(block_index()) * kTileRows;
   const int width = layer.n_features, n_outputs = layer.n_outputs;
   LayerTile tile;
   for (int base = 0; base < n_outputs; base += kTileDepth) {

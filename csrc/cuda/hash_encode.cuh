@@ -51,7 +51,7 @@ struct LevelCorners {
 
 // The block's first sample, and this lane's position; lanes past the last sample repeat it.
 DFANERF_DEVICE int64_t load_position(const float* positions, int64_t n, float* u) {
-  const int64_t first = block_index() * kEncodeSamples;
+  const int64_t first = static_cast<int64_t>(block_index()) * kEncodeSamples;
   const int64_t mine = first + thread_index() % WarpLanes::kSize;
   const int64_t i = mine < n ? mine : n - 1;
   for (int d = 0; d < 3; ++d) u[d] = math::clamp_unit(positions[3 * i + d]);

@@ -30,6 +30,9 @@ DFANERF_DEVICE int lane_index() {
   asm volatile("mov.u32 %0, %%laneid;" : "=r"(lane));
   return lane;
 }
+DFANERF_DEVICE int block_index() {
+  return static_cast<int>(blockIdx.x);
+}
 DFANERF_DEVICE int block_threads() {
   return static_cast<int>(blockDim.x);
 }

@@ -25,9 +25,6 @@ DFANERF_DEVICE int64_t ray_of_warp() {
 DFANERF_DEVICE WarpLanes lanes_of_warp() {
   return {thread_index() % WarpLanes::kSize};
 }
-DFANERF_DEVICE int64_t block_index() {
-  return global_thread() / block_threads();
-}
 
 // Adds to a sum that others add to at the same time.
 DFANERF_DEVICE void add(float* sum, float value) {

@@ -190,6 +190,9 @@ inline int thread_index() {
 inline int lane_index() {
   return self().index % 32;
 }
+inline int block_index() {
+  return self().block_index;
+}
 inline int block_threads() {
   return launch()->n_threads;
 }
