@@ -92,6 +92,7 @@ DFANERF_DEVICE void add_to_entries(const LevelCorners<N>& at, const float* g, fl
   const bool together = count_bits(heads) <= kMaxRuns;
   const uint32_t above = heads & ~((2u << lanes.rank) - 1u);
   const int last = above ? count_bits((above & (0u - above)) - 1u) - 1 : 31;  // lane of this run
+#pragma unroll
   for (int c = 0; c < 8; ++c) {
     float value[N];
     for (int f = 0; f < N; ++f) value[f] = at.weight[c] * g[f];
