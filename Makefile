@@ -1,5 +1,5 @@
 # make setup   the environment alone, in .venv        make demo    the bundled avatar speaks → demo.mp4
-# make test    all tests                              make check   format, lint, types, arrows
+# make test    all tests                              make check   format, lint, types, arrows, GPU registers
 # make test-cpp   the C++ tests once more: under sanitizers, and for 64-bit ARM where a cross compiler is installed
 #
 # DFANERF_TORCH   what to install as torch, e.g. "torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
@@ -70,6 +70,7 @@ check: setup
 	$(BIN)/clang-format --dry-run -Werror $(CPP_SOURCES)
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+	$(BIN)/python tools/check_kernels.py
 
 format: setup
 	$(BIN)/ruff check --fix .

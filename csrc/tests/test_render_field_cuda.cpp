@@ -301,6 +301,12 @@ TEST(samples_in_shared_memory_meet_different_banks) {
   }
 }
 
+// tools/check_kernels.py counts on it.
+TEST(shared_memory_of_a_block) {
+  CHECK((emulated::Network<2, 64>::kSharedBytes == 30368));
+  CHECK((emulated::Network<4, 128>::kSharedBytes == 85152));
+}
+
 TEST(fused_renderer_agrees_with_the_cpu) {
   compare<2>(Field(16, 64, false), 24, 20, false, 1);
   compare<2>(Field(16, 64, true), 24, 20, true, 2);

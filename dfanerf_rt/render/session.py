@@ -15,13 +15,15 @@ from dfanerf_rt.field.field import ConditionalField
 from dfanerf_rt.ops.camera import Camera
 from dfanerf_rt.ops.dispatch import dispatch
 from dfanerf_rt.ops.render_field import FoldedField, render_field
+from dfanerf_rt.render.cuda_frames import CudaFrames
 
 
 class RenderSession:
     """Renders one avatar, frame after frame: :meth:`fold`, then :meth:`render`. For one thread at a time.
 
     On the CPU backend fold and render are one native call each, nothing is allocated, and the GIL is free meanwhile.
-    A picture whose condition and head pose are those of the last one is not rendered again.
+    On the CUDA backend both are one CUDA graph, and nothing waits for the GPU (but numbers to fold that lie on it are
+    read first). A picture whose condition and head pose are those of the last one is not rendered again.
 
     Args:
         avatar: whose field and background.
@@ -60,11 +62,16 @@ class RenderSession:
         self._picture_is_current = False
         self._folded: FoldedField | None = None
         self._native: NativeRenderer | None = None
+        self._frames: CudaFrames | None = None
         # Said once, so that a backend that cannot run is refused before the first frame.
         self._backend = backend
         runner = dispatch("render_field", backend, self.device)
         self._field = ConditionalField.from_avatar(avatar).to(self.device).eval()
-        if runner is native_backend.render_field:
+        if runner is native_backend.render_field and self.device.type == "cuda":
+            self._frames = CudaFrames(
+                self._field, self.camera, self._background, self._picture, self.alpha, self.depth_m
+            )
+        elif runner is native_backend.render_field:
             field = self._field
             self._native = NativeRenderer(
                 field.config.grid,
@@ -89,7 +96,8 @@ class RenderSession:
     @property
     def samples(self) -> int | None:
         """Samples that the network evaluated for the last picture, where the backend counts them."""
-        return self._native.samples if self._native is not None else None
+        counter = self._native or self._frames
+        return counter.samples if counter is not None else None
 
     @torch.inference_mode()
     def fold(self, condition: torch.Tensor, head_pose: torch.Tensor) -> None:
@@ -105,7 +113,7 @@ class RenderSession:
         for name, value, count in (("condition", condition, CONDITION_DIM), ("head_pose", head_pose, HEAD_POSE_DIM)):
             if tuple(value.shape) != (count,):
                 raise ShapeError(f"{name} has shape {tuple(value.shape)}, expected ({count},)")
-        wanted = torch.cat([value.to(self.device, torch.float32) for value in (condition, head_pose)])
+        wanted = torch.cat([value.detach().to("cpu", torch.float32) for value in (condition, head_pose)])
         if not bool(torch.isfinite(wanted).all()):
             raise ShapeError("condition or head_pose holds NaN or infinity, expected finite numbers")
         if self._shown is not None and torch.equal(self._shown, wanted):
@@ -114,18 +122,22 @@ class RenderSession:
         self._shown = wanted
         if self._native is not None:
             self._native.fold(wanted[:CONDITION_DIM], wanted[CONDITION_DIM:])
+        elif self._frames is not None:
+            self._frames.fold(wanted[:CONDITION_DIM], wanted[CONDITION_DIM:])
         else:
-            self._folded = self._field.fold(wanted[:CONDITION_DIM], wanted[CONDITION_DIM:])
+            there = wanted.to(self.device)
+            self._folded = self._field.fold(there[:CONDITION_DIM], there[CONDITION_DIM:])
 
     @torch.inference_mode()
     def render(self, out: torch.Tensor | None = None) -> torch.Tensor:
         """The picture of what was folded last.
 
         Args:
-            out: (H, W, 3) uint8 that receives it; None for a buffer that the next call overwrites.
+            out: (H, W, 3) uint8 that receives it; None for a buffer that the next call overwrites. Of a picture from
+                a GPU, it may lie in host memory: if that is pinned, it is there when the current stream has come by.
 
         Returns:
-            (H, W, 3) uint8 sRGB, on the session's device.
+            (H, W, 3) uint8 sRGB: ``out``, or a buffer on the session's device.
 
         Raises:
             ShapeError: ``out`` is of another shape or dtype, or nothing was folded yet.
@@ -138,9 +150,13 @@ class RenderSession:
                 f"out is {picture.dtype} {tuple(picture.shape)}, expected uint8 {tuple(self._background.shape)}"
             )
         if self._picture_is_current:  # neither condition nor pose has changed since
-            return picture if out is None else picture.copy_(self._picture)
+            return picture if out is None else picture.copy_(self._picture, non_blocking=True)
         if self._native is not None:
             self._native.render(self.camera, self._background, picture, self.alpha, self.depth_m)
+        elif self._frames is not None:
+            self._frames.render()
+            self._picture_is_current = True
+            return picture if out is None else out.copy_(self._picture, non_blocking=True)
         elif self._folded is not None:
             frame = render_field(self._folded, self.camera, self._background, out=picture, backend=self._backend)
             self.alpha, self.depth_m = frame.alpha, frame.depth_m

@@ -1,4 +1,7 @@
-"""The renderer in C++ (backend "cpu"): tiles on a pool of threads, SIMD chosen for the processor at run time."""
+"""The renderer in C++ (backend "cpu"): tiles on a pool of threads, SIMD chosen for the processor at run time.
+
+On a GPU (backend "cuda") it is that of cuda_render_field.py.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from dfanerf_rt import native
+from dfanerf_rt.backends.native import cuda_render_field
+from dfanerf_rt.backends.native.field_arguments import field_constants, field_network, folded_network, placement, plain
 from dfanerf_rt.errors import ShapeError
 
 if TYPE_CHECKING:
@@ -21,14 +26,16 @@ Precision = Literal["float32", "bfloat16"]
 def unavailable_reason(backend: str) -> str | None:
     """Why the native module cannot render on ``backend``, or None if it can."""
     if backend == "cuda":
-        return "render_field has no cuda implementation"
+        return native.cuda_unavailable_reason() or native.missing_reason("CudaFieldRenderer")
     return native.missing_reason("FieldRenderer")
 
 
 def render_field(
     folded: FoldedField, camera: Camera, background: torch.Tensor, out: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """See :func:`dfanerf_rt.ops.render_field.render_field`; in float32, inputs checked by the caller."""
+    """See :func:`dfanerf_rt.ops.render_field.render_field`; inputs checked by the caller; in float32 on the CPU."""
+    if folded.table.device.type == "cuda":
+        return cuda_render_field.render_field(folded, camera, background, out)
     renderer = NativeRenderer(
         folded.grid, folded.weights[0].shape[0], folded.occupancy, folded.aabb, "float32", torch.get_num_threads()
     )
@@ -82,36 +89,23 @@ class NativeRenderer:
             levels=[tuple(level) for level in grid.levels],
             hidden=hidden,
             occupancy=occupancy.contiguous(),
-            aabb=_plain(aabb),
+            aabb=plain(aabb),
             precision=precision,
             n_threads=n_threads,
         )
 
     def load_table(self, table: torch.Tensor) -> None:
         """Take the mixed table (n_entries, 2) float32 of a frame."""
-        self._native.load_table(_plain(table))
+        self._native.load_table(plain(table))
 
     def load_network(self, folded: FoldedField) -> None:
         """Take weights and biases of the network."""
-        self._native.load_network(*map(_plain, folded.weights), *map(_plain, folded.biases))
+        self._native.load_network(*folded_network(folded))
 
     def load_field(self, field: ConditionalField) -> None:
         """Take everything of a conditional field, so that :meth:`fold` needs no torch."""
-        self._native.load_network(*map(_plain, (field.w1, field.w2, field.w3, field.b1, field.b2, field.b3)))
-        self._native.load_constants(
-            condition_mean=_plain(field.condition_mean),
-            condition_std=_plain(field.condition_std),
-            pose_mean=_plain(field.pose_mean),
-            pose_std=_plain(field.pose_std),
-            condition_weight=_plain(field.condition_weight) if field.config.concat else None,
-            pose_weight=_plain(field.pose_weight),
-            mixer_weight=_plain(field.mixer_weight),
-            torso_follow=_plain(field.torso_follow),
-            neck=_plain(field.neck),
-            step_m=field.step_m,
-            base=_plain(field.table),
-            tables=_plain(field.blend_tables),
-        )
+        self._native.load_network(*field_network(field))
+        self._native.load_constants(**field_constants(field))
 
     def fold(self, condition: torch.Tensor, head_pose: torch.Tensor) -> None:
         """Set what :meth:`render` shows: condition (48,) and head pose (6,) float32, as ``ConditionalField.fold``.
@@ -123,12 +117,7 @@ class NativeRenderer:
 
     def place(self, folded: FoldedField) -> None:
         """Take poses, neck and range of a field that was folded elsewhere; not its table and network."""
-        self._native.place(
-            head_to_camera=_plain(folded.head_to_camera),
-            torso_to_camera=_plain(folded.torso_to_camera),
-            neck=_plain(folded.neck),
-            near_far_step_m=(folded.near_m, folded.far_m, folded.step_m),
-        )
+        self._native.place(**placement(folded))
 
     def render(
         self,
@@ -154,7 +143,3 @@ class NativeRenderer:
             alpha=alpha,
             depth=depth_m,
         )
-
-
-def _plain(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.detach().contiguous()
