@@ -19,6 +19,7 @@ from dfanerf_rt.face.rotation import head_to_camera
 from dfanerf_rt.field.config import CONDITION_DIM, HEAD_POSE_DIM, MOUTH_CODE_DIM, FieldConfig
 from dfanerf_rt.field.mlp import mlp
 from dfanerf_rt.files import check_tensors, from_json_object
+from dfanerf_rt.ops.condition_layer import condition_layer
 from dfanerf_rt.ops.hash_encode import hash_encode
 from dfanerf_rt.ops.render_field import FoldedField
 
@@ -121,6 +122,11 @@ class ConditionalField(nn.Module):
         scaled = (condition - self.condition_mean) / self.condition_std
         return scaled.clamp(-MAX_STANDARD_DEVIATIONS, MAX_STANDARD_DEVIATIONS)
 
+    def normalise_pose(self, head_pose: torch.Tensor) -> torch.Tensor:
+        """The same for (..., 6) poses, where they enter the network in place of a view direction."""
+        scaled = (head_pose - self.pose_mean) / self.pose_std
+        return scaled.clamp(-MAX_STANDARD_DEVIATIONS, MAX_STANDARD_DEVIATIONS)
+
     def torso_pose(self, head_pose: torch.Tensor) -> torch.Tensor:
         """(6,) pose of the torso's frame for a head pose (6,)."""
         return self.pose_mean + self.torso_follow @ (head_pose - self.pose_mean)
@@ -138,8 +144,7 @@ class ConditionalField(nn.Module):
         if condition.shape != (CONDITION_DIM,) or head_pose.shape != (HEAD_POSE_DIM,):
             found = f"{tuple(condition.shape)} and {tuple(head_pose.shape)}"
             raise ShapeError(f"condition and head_pose have shapes {found}, expected (48,) and (6,)")
-        normal = self.normalise_condition(condition)
-        pose = ((head_pose - self.pose_mean) / self.pose_std).clamp(-MAX_STANDARD_DEVIATIONS, MAX_STANDARD_DEVIATIONS)
+        normal, pose = self.normalise_condition(condition), self.normalise_pose(head_pose)
         bias = self.b1 + self.pose_weight @ pose
         if self.config.concat:
             bias = bias + self.condition_weight @ normal
@@ -162,6 +167,32 @@ class ConditionalField(nn.Module):
             far_m=far,
             step_m=self.step_m,
         )
+
+    def values_of_frames(
+        self, positions: torch.Tensor, frame: torch.Tensor, condition: torch.Tensor, head_pose: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What :func:`field_values` gives for each frame's fold, for samples of several frames at once; differentiable.
+
+        Only a field without blended tables can do so: its frames share one table (paper eq. 10, concatenation alone).
+
+        Args:
+            positions: (N, 3) in the unit cube.
+            frame: (N,) int32, row of ``condition`` and ``head_pose`` that a sample belongs to.
+            condition: (B, 48).
+            head_pose: (B, 6).
+
+        Raises:
+            ShapeError: the field blends tables, or on other shapes.
+        """
+        if self.config.n_blend:
+            raise ShapeError(f"the field blends {self.config.n_blend} tables a frame; fold its frames one by one")
+        normal = self.normalise_condition(condition)[:, : self.condition_weight.shape[1]]
+        known = torch.cat([normal, self.normalise_pose(head_pose)], dim=1)
+        wide = torch.cat([self.w1, self.condition_weight, self.pose_weight], dim=1)
+        features = hash_encode(positions, self.table, self.config.grid)
+        hidden = condition_layer(features, known, frame, wide, self.b1)
+        hidden = torch.addmm(self.b2, hidden, self.w2.t()).relu()
+        return _density_and_colour(torch.addmm(self.b3, hidden, self.w3.t()))
 
     @torch.no_grad()
     def _range(self, head: torch.Tensor) -> tuple[float, float]:
@@ -211,7 +242,10 @@ class ConditionalField(nn.Module):
 
 def field_values(folded: FoldedField, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Density (N,) in 1/m and colour before its sigmoid (N, 3) at (N, 3) in the unit cube; differentiable."""
-    raw = mlp(hash_encode(positions, folded.table, folded.grid), folded.weights, folded.biases)
+    return _density_and_colour(mlp(hash_encode(positions, folded.table, folded.grid), folded.weights, folded.biases))
+
+
+def _density_and_colour(raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return raw[:, 0].clamp_max(MAX_RAW_SIGMA).exp(), raw[:, 1:]
 
 

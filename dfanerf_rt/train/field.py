@@ -11,7 +11,8 @@ from dfanerf_rt.clip.format import Clip
 from dfanerf_rt.field.config import FieldConfig
 from dfanerf_rt.field.field import ConditionalField, field_values
 from dfanerf_rt.ops.composite_rays import composite_rays
-from dfanerf_rt.ops.march_rays import march_rays, march_space, sample_positions
+from dfanerf_rt.ops.march_rays import RaySamples, march_rays, march_space, sample_positions
+from dfanerf_rt.ops.render_field import FoldedField
 from dfanerf_rt.train.loop import Loop
 from dfanerf_rt.train.occupancy import OccupancyKeeper
 from dfanerf_rt.train.rays import FrameStore, SamplingConfig
@@ -54,6 +55,20 @@ class FieldTrainConfig:
     hide_unseen_after_steps: int = 200
     """Steps after which cells behind surfaces are let go of."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+
+
+@dataclass(frozen=True)
+class _View:
+    """Rays through pixels of one frame, and where they are sampled."""
+
+    frame: int
+    pixels: torch.Tensor
+    condition: torch.Tensor
+    head_pose: torch.Tensor
+    folded: FoldedField
+    samples: RaySamples
+    positions: torch.Tensor
+    """(N, 3) of the samples, in the unit cube; differentiable."""
 
 
 def field_box(clip: Clip) -> torch.Tensor:
@@ -152,11 +167,15 @@ class FieldTrainer:
         frames = torch.multinomial(self.frame_share, config.frames_per_step, generator=self.generator).tolist()
         stride = next((wide for until, wide in COARSE_TO_FINE if loop.fraction < until), 1)
         scalars = {"loss": 0.0, "mse": 0.0, "samples": 0.0}
-        for frame in frames:
-            loss, found = self._frame_loss(frame, stride)
-            (loss / len(frames)).backward()  # type: ignore[no-untyped-call]
-            for name, value in found.items():
-                scalars[name] = scalars.get(name, 0.0) + value / (1 if name == "samples" else len(frames))
+        for together in self._groups(frames):
+            views = [self._view(frame, stride) for frame in together]
+            losses = []
+            for view, (sigma, raw_rgb) in zip(views, self._values(views), strict=True):
+                loss, found = self._loss(view, sigma, raw_rgb)
+                losses.append(loss / len(frames))
+                for name, value in found.items():
+                    scalars[name] = scalars.get(name, 0.0) + value / (1 if name == "samples" else len(frames))
+            torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         wanted = self.rays_per_frame * config.samples_per_step / max(scalars["samples"], 1.0)
         smoothed = 0.8 * self.rays_per_frame + 0.2 * wanted
@@ -170,19 +189,38 @@ class FieldTrainer:
         pose = torch.stack([self.head_pose(frame).detach() for frame in frames])
         return tighten_occupancy(self.field, self.condition[frames], pose, self.store.directions, self.generator)
 
-    def _frame_loss(self, frame: int, stride: int) -> tuple[torch.Tensor, dict[str, float]]:
-        config = self.config
+    def _groups(self, frames: list[int]) -> list[list[int]]:
+        """Frames whose samples go through the network together: all, or each alone where it has tables of its own."""
+        return [[frame] for frame in frames] if self.field.config.n_blend else [frames]
+
+    def _view(self, frame: int, stride: int) -> _View:
         pixels = self.store.sample(frame, self.rays_per_frame, self.generator)
-        colour, matte, background = self.store.targets(frame, pixels)
-        pose = self.head_pose(frame)
-        folded = self.field.fold(self.frame_condition(frame), pose)
+        condition, pose = self.frame_condition(frame), self.head_pose(frame)
+        folded = self.field.fold(condition, pose)
         folded = replace(folded, step_m=folded.step_m * stride)
         directions = self.store.directions[pixels]
         samples = march_rays(folded, directions, torch.rand(len(pixels), generator=self.generator))
         positions = sample_positions(march_space(folded, directions), samples)
-        sigma, raw_rgb = field_values(folded, positions)
-        out = composite_rays(sigma, torch.sigmoid(raw_rgb), samples, folded.step_m)
-        self.occupancy.note_visibility(positions.detach(), samples, out.weights)
+        return _View(frame, pixels, condition, pose, folded, samples, positions)
+
+    def _values(self, views: list[_View]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Density and colour before its sigmoid at the samples of each view."""
+        if len(views) == 1:
+            return [field_values(views[0].folded, views[0].positions)]
+        counts = [len(view.positions) for view in views]
+        sigma, raw_rgb = self.field.values_of_frames(
+            torch.cat([view.positions for view in views]),
+            torch.arange(len(views), dtype=torch.int32).repeat_interleave(torch.tensor(counts)),
+            torch.stack([view.condition for view in views]),
+            torch.stack([view.head_pose for view in views]),
+        )
+        return list(zip(sigma.split(counts), raw_rgb.split(counts), strict=True))
+
+    def _loss(self, view: _View, sigma: torch.Tensor, raw_rgb: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
+        config, samples = self.config, view.samples
+        colour, matte, background = self.store.targets(view.frame, view.pixels)
+        out = composite_rays(sigma, torch.sigmoid(raw_rgb), samples, view.folded.step_m)
+        self.occupancy.note_visibility(view.positions.detach(), samples, out.weights)
         picture = out.rgb + out.transmittance[:, None] * background
         error = picture - colour
         mse = error.square().mean()
@@ -190,7 +228,7 @@ class FieldTrainer:
         loss = mse + 0.02 * error.abs().mean() + config.matte_weight * matte_loss
         loss = loss + config.distortion_weight * out.distortion.mean()
         if config.refine_pose:
-            moved = self.refinement[frame] * torch.tensor([1.0, 1.0, 1.0, 10.0, 10.0, 10.0])
+            moved = self.refinement[view.frame] * torch.tensor([1.0, 1.0, 1.0, 10.0, 10.0, 10.0])
             loss = loss + config.pose_weight * moved.square().sum()
         return loss, {"loss": float(loss.detach()), "mse": float(mse.detach()), "samples": float(len(samples.t))}
 

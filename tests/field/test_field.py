@@ -11,7 +11,7 @@ import torch
 from dfanerf_rt.avatar import Avatar, AvatarMeta
 from dfanerf_rt.errors import AvatarError, ShapeError
 from dfanerf_rt.field.config import CONDITION_DIM, FieldConfig
-from dfanerf_rt.field.field import ConditionalField
+from dfanerf_rt.field.field import ConditionalField, field_values
 from dfanerf_rt.field.mlp import mlp
 from dfanerf_rt.ops.hash_encode import hash_encode
 
@@ -48,6 +48,35 @@ def test_fold_equals_concatenation_and_mixture() -> None:
     folded = field.fold(condition, pose)
     found = mlp(hash_encode(u, folded.table, folded.grid), folded.weights, folded.biases)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("concat", [True, False])
+def test_several_frames_at_once_equal_their_folds(concat: bool) -> None:
+    config = dataclasses.replace(CONFIG, n_blend=0, concat=concat)
+    generator = torch.Generator().manual_seed(3)
+    field = ConditionalField(config, BOX, generator)
+    with torch.no_grad():
+        for value in field.parameters():
+            value.add_(torch.randn(value.shape, generator=generator) * 0.1)
+    positions = torch.rand(90, 3, generator=generator).requires_grad_()
+    condition = torch.randn(3, CONDITION_DIM, generator=generator)
+    pose = (FRONTAL + 0.1 * torch.randn(3, 6, generator=generator)).requires_grad_()
+    frame = torch.arange(3, dtype=torch.int32).repeat_interleave(torch.tensor([20, 0, 70]))
+    sigma, colour = field.values_of_frames(positions, frame, condition, pose)
+    folds = [field_values(field.fold(condition[i], pose[i]), positions[frame == i]) for i in range(3)]
+    one_by_one = torch.cat([fold[0] for fold in folds]), torch.cat([fold[1] for fold in folds])
+    torch.testing.assert_close((sigma, colour), one_by_one, atol=1e-5, rtol=1e-5)
+    leaves = [positions, pose, field.table, field.w1, field.b1, field.w2, field.pose_weight]
+    leaves += [field.condition_weight] if concat else []
+    found = torch.autograd.grad(sigma.log().sum() + colour.square().sum(), leaves)
+    expected = torch.autograd.grad(one_by_one[0].log().sum() + one_by_one[1].square().sum(), leaves)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_frames_with_tables_of_their_own_are_refused() -> None:
+    frame = torch.zeros(4, dtype=torch.int32)
+    with pytest.raises(ShapeError, match="blends 3 tables a frame"):
+        random_field().values_of_frames(torch.rand(4, 3), frame, torch.zeros(1, CONDITION_DIM), FRONTAL[None])
 
 
 def test_condition_outside_training_is_pulled_back() -> None:
