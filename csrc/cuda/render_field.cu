@@ -136,7 +136,7 @@ struct CudaFieldRenderer::State {
   cuda::Kernels kernels{};
   cuda::RenderJob job{};
   float aabb[6] = {};
-  bool has_network = false, has_constants = false, has_frame = false;
+  bool has_network = false, has_constants = false, has_table = false, has_frame = false;
   FoldConstants constants;  // its pointers lead into `owned`
   DeviceArray<float> owned, biases, mix, raw_weights, raw_table, base;
   DeviceArray<uint32_t> table, blend, weights;
@@ -278,7 +278,7 @@ void CudaFieldRenderer::load_constants(const FoldConstants& constants, const flo
     s.run_mix(s.raw_table.data(), nullptr, 0, s.blend.data() + s.n_entries * k, queue);
   }
   s.run_mix(s.base.data(), nullptr, 0, s.table.data(), queue);
-  s.has_constants = true;
+  s.has_constants = s.has_table = true;
 }
 
 void CudaFieldRenderer::load_table(const float* table, uintptr_t stream) {
@@ -286,6 +286,7 @@ void CudaFieldRenderer::load_table(const float* table, uintptr_t stream) {
   const OnDevice guard(s.device);
   s.raw_table.copy(table, 2 * s.n_entries, 0, as_stream(stream));
   s.run_mix(s.raw_table.data(), nullptr, 0, s.table.data(), as_stream(stream));
+  s.has_table = true;
 }
 
 void CudaFieldRenderer::fold(const float* condition, const float* head_pose, uintptr_t stream) {
@@ -312,6 +313,7 @@ void CudaFieldRenderer::place(const Placement& placement, uintptr_t stream) {
 void CudaFieldRenderer::render(const PictureView& view, const FrameBuffers& buffers, uintptr_t stream) {
   State& s = *state_;
   if (!s.has_network) throw ShapeError("render before load_network");
+  if (!s.has_table) throw ShapeError("render before load_constants or load_table");
   if (!s.has_frame) throw ShapeError("render before fold or place");
   if (view.width < 1 || view.height < 1 || view.width > 8192 || view.height > 8192)
     throw ShapeError("a picture of " + std::to_string(view.width) + "x" + std::to_string(view.height) +

@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <cmath>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "cpu/skip_field.h"
 #include "cuda/render_field_fold.cuh"
 #include "cuda/render_field_kernel.cuh"
+#include "dfanerf/avatar.h"
 #include "dfanerf/render_field.h"
 #include "tests/test.h"
 
@@ -23,7 +25,6 @@ namespace emulated = dfanerf::emulated;
 
 namespace {
 
-constexpr float kBox[6] = {-0.25f, -0.3f, -0.2f, 0.25f, 0.2f, 0.2f};
 constexpr int kResolution = 12, kBlend = 3;
 
 std::vector<float> noise(std::size_t count, unsigned seed, float scale) {
@@ -34,18 +35,23 @@ std::vector<float> noise(std::size_t count, unsigned seed, float scale) {
   return values;
 }
 
-// A ball of random density and colour, and everything that folds it.
+// A field and everything that folds it.
 struct Field {
   std::vector<GridLevel> levels;
-  int hidden;
+  int hidden, n_blend, resolution;
   int64_t n_entries = 0;
+  std::vector<float> aabb;
+  float step_m;
   std::vector<uint8_t> occupancy;
   std::vector<float> table, blend, weights[3], biases[3];
   std::vector<float> condition_mean, condition_std, pose_mean, pose_std, condition_weight, pose_weight, mixer_weight,
       torso_follow, neck;
   std::vector<float> condition, head_pose;
 
-  Field(int n_levels, int hidden_, bool rigid) : hidden(hidden_) {
+  // A ball of random density and colour.
+  Field(int n_levels, int hidden_, bool rigid) : hidden(hidden_), n_blend(kBlend), resolution(kResolution) {
+    aabb = {-0.25f, -0.3f, -0.2f, 0.25f, 0.2f, 0.2f};
+    step_m = 0.4f / 40.0f;
     for (int l = 0; l < n_levels; ++l) {
       const auto points = static_cast<uint32_t>(4 + 3 * l);
       const uint32_t dense = (points * points * points + 7) / 8 * 8;
@@ -84,22 +90,50 @@ struct Field {
     if (rigid) head_pose = {0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.8f};
   }
 
+  explicit Field(const dfanerf::Avatar& avatar)
+      : levels(avatar.levels),
+        hidden(avatar.hidden),
+        n_blend(avatar.n_blend),
+        resolution(avatar.occupancy_resolution),
+        n_entries(static_cast<int64_t>(avatar.table.size() / 2)),
+        aabb(avatar.aabb),
+        step_m(avatar.constants().step_m),
+        occupancy(avatar.occupancy),
+        table(avatar.table),
+        blend(avatar.blend_tables),
+        condition_mean(avatar.condition_mean),
+        condition_std(avatar.condition_std),
+        pose_mean(avatar.pose_mean),
+        pose_std(avatar.pose_std),
+        condition_weight(avatar.condition_weight),
+        pose_weight(avatar.pose_weight),
+        mixer_weight(avatar.mixer_weight),
+        torso_follow(avatar.torso_follow),
+        neck(avatar.neck),
+        condition(avatar.condition_mean),
+        head_pose(avatar.pose_mean) {
+    for (int layer = 0; layer < 3; ++layer) {
+      weights[layer] = avatar.weights[layer];
+      biases[layer] = avatar.biases[layer];
+    }
+  }
+
   FoldConstants constants() const {
     FoldConstants all;
     all.hidden = hidden;
-    all.n_blend = kBlend;
+    all.n_blend = n_blend;
     all.condition_mean = condition_mean.data();
     all.condition_std = condition_std.data();
     all.pose_mean = pose_mean.data();
     all.pose_std = pose_std.data();
     all.bias = biases[0].data();
-    all.condition_weight = condition_weight.data();
+    all.condition_weight = condition_weight.empty() ? nullptr : condition_weight.data();
     all.pose_weight = pose_weight.data();
     all.mixer_weight = mixer_weight.data();
     all.torso_follow = torso_follow.data();
     all.neck = neck.data();
-    all.aabb = kBox;
-    all.step_m = 0.4f / 40.0f;
+    all.aabb = aabb.data();
+    all.step_m = step_m;
     return all;
   }
 };
@@ -125,7 +159,8 @@ struct Picture {
     depth.assign(pixels, NAN);
   }
   int64_t row() const { return 3 * width + padding; }
-  PictureView view() const { return {width, height, 1.3f * width, 0.5f * width, 0.5f * height}; }
+  float focal = 1.3f;  // picture widths
+  PictureView view() const { return {width, height, focal * width, 0.5f * width, 0.5f * height}; }
   FrameBuffers buffers() {
     FrameBuffers all;
     all.background = bytes ? static_cast<const void*>(background_bytes.data()) : background.data();
@@ -144,7 +179,7 @@ struct Picture {
 };
 
 void render_on_cpu(const Field& field, Picture& picture) {
-  FieldRenderer renderer(field.levels, field.hidden, field.occupancy.data(), kResolution, kBox,
+  FieldRenderer renderer(field.levels, field.hidden, field.occupancy.data(), field.resolution, field.aabb.data(),
                          dfanerf::Precision::float32, 1);
   const float* weights[3] = {field.weights[0].data(), field.weights[1].data(), field.weights[2].data()};
   const float* biases[3] = {field.biases[0].data(), field.biases[1].data(), field.biases[2].data()};
@@ -174,34 +209,36 @@ emulated::RayQueue render_emulated(const Field& field, Picture& picture, int n_b
       const int blocks = static_cast<int>((n_words / emulated::kMixedWords + threads - 1) / threads);
       emulated::run(blocks, threads, 0, [&] { emulated::mix_words(job); });
     };
-    std::vector<emulated::Words4> blend(n_words * kBlend / 4), table(n_words / 4);  // aligned
+    std::vector<emulated::Words4> blend(n_words * field.n_blend / 4), table(n_words / 4);  // aligned
     auto* blend_words = reinterpret_cast<uint32_t*>(blend.data());
     auto* table_words = reinterpret_cast<uint32_t*>(table.data());
     std::vector<emulated::Words4> base(n_words / 2);
-    for (int k = 0; k <= kBlend; ++k) {
-      const float* from = k < kBlend ? field.blend.data() + 2 * n_words * k : field.table.data();
+    for (int k = 0; k <= field.n_blend; ++k) {
+      const float* from = k < field.n_blend ? field.blend.data() + 2 * n_words * k : field.table.data();
       std::copy(from, from + 2 * n_words, reinterpret_cast<float*>(base.data()));
-      if (k < kBlend) mix(reinterpret_cast<float*>(base.data()), nullptr, nullptr, 0, blend_words + n_words * k);
+      if (k < field.n_blend) mix(reinterpret_cast<float*>(base.data()), nullptr, nullptr, 0, blend_words + n_words * k);
     }
 
-    std::vector<float> biases(2 * static_cast<std::size_t>(field.hidden) + 4, NAN), weights_of_tables(kBlend, NAN);
+    std::vector<float> biases(2 * static_cast<std::size_t>(field.hidden) + 4, NAN),
+        weights_of_tables(field.n_blend, NAN);
     std::copy(field.biases[1].begin(), field.biases[1].end(), biases.begin() + field.hidden);
     std::copy(field.biases[2].begin(), field.biases[2].end(), biases.begin() + 2 * field.hidden);
     emulated::FrameState frame{};
     const emulated::FoldJob fold{field.constants(), field.condition.data(),   field.head_pose.data(),
                                  biases.data(),     weights_of_tables.data(), &frame};
     emulated::run(1, 128, emulated::kFoldSharedBytes, [&] { emulated::fold_frame(fold); });
-    mix(reinterpret_cast<float*>(base.data()), blend_words, weights_of_tables.data(), kBlend, table_words);
+    mix(reinterpret_cast<float*>(base.data()), blend_words, weights_of_tables.data(), field.n_blend, table_words);
 
-    const float extent[3] = {kBox[3] - kBox[0], kBox[4] - kBox[1], kBox[5] - kBox[2]};
-    const auto skip = dfanerf::cpu::make_skip_cells(field.occupancy.data(), kResolution, extent, 1);
+    const std::vector<float>& box = field.aabb;
+    const float extent[3] = {box[3] - box[0], box[4] - box[1], box[5] - box[2]};
+    const auto skip = dfanerf::cpu::make_skip_cells(field.occupancy.data(), field.resolution, extent, 1);
     emulated::RenderJob job{};
     job.frame = &frame;
     job.queue = &queue;
     job.table = table_words;
     job.weights = weights.data();
     job.biases = biases.data();
-    job.skip = {skip.cells.data(), kResolution, skip.quantum};
+    job.skip = {skip.cells.data(), field.resolution, skip.quantum};
     job.view = picture.view();
     job.buffers = picture.buffers();
     job.n_levels = static_cast<int>(field.levels.size());
@@ -229,8 +266,9 @@ double psnr_db(const Picture& found, const Picture& expected) {
 
 // Renders both ways and compares picture, alpha and depth.
 template <int kInputTiles>
-void compare(const Field& field, int width, int height, bool bytes, int n_blocks) {
+void compare(const Field& field, int width, int height, bool bytes, int n_blocks, float focal = 1.3f) {
   Picture found(width, height, bytes), expected(width, height, bytes);
+  found.focal = expected.focal = focal;
   render_on_cpu(field, expected);
   const emulated::RayQueue queue = render_emulated<kInputTiles>(field, found, n_blocks);
   const double psnr = psnr_db(found, expected);
@@ -325,6 +363,13 @@ TEST(fused_renderer_in_every_width) {
   compare<4>(Field(20, 32, false), 16, 16, true, 1);
   compare<4>(Field(32, 64, true), 16, 16, false, 1);
   compare<4>(Field(17, 128, false), 16, 16, false, 1);
+}
+
+TEST(fused_renderer_shows_the_bundled_avatar) {
+  const std::string here = __FILE__;
+  const auto avatar =
+      dfanerf::load_avatar(here.substr(0, here.rfind('/')) + "/../../dfanerf_rt/assets/presenter.safetensors");
+  compare<2>(Field(avatar), 32, 32, true, 2, avatar.view.focal_px / avatar.view.width);
 }
 
 TEST(fused_renderer_over_nothing) {
