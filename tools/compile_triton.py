@@ -23,10 +23,10 @@ from typing import Any
 ARCHITECTURES = (80, 90, 120)
 TYPES = {
     **dict.fromkeys(("sizes", "offsets", "counts", "ray"), "*i64"),
-    **dict.fromkeys(("cells", "hits"), "*u8"),
-    "frame": "*i32",
-    **dict.fromkeys(("n", "n_frames", "n_columns", "n_steps", "resolution", "weight_stride"), "i32"),
-    **dict.fromkeys(("near_m", "step_m"), "fp32"),
+    **dict.fromkeys(("cells", "hits", "background", "image"), "*u8"),
+    **dict.fromkeys(("frame", "queue"), "*i32"),
+    **dict.fromkeys(("n", "n_frames", "n_columns", "n_steps", "resolution", "weight_stride", "width", "height"), "i32"),
+    **dict.fromkeys(("near_m", "step_m", "focal_px", "cx", "cy"), "fp32"),
 }
 """Types of the kernels' arguments by their names; all others are pointers to float32."""
 
@@ -99,6 +99,22 @@ CASES = (
     _case("condition_layer", "weight_gradient_kernel", tensor_cores=True, launch="SUMS", D=32, H=64),
     _case("march_rays", "march_kernel"),
     _case("march_rays", "write_samples_kernel"),
+    *(
+        _case(
+            "render_field",
+            "render_kernel",
+            label,
+            {"table": table},
+            tensor_cores=True,
+            L=16,
+            N_LEVELS=16,
+            N_FEATURES=2,
+            H=64,
+            N_HIDDEN=64,
+            HALF=half,
+        )
+        for label, table, half in (("float32", "*fp32", False), ("float16", "*fp16", True))
+    ),
 )
 
 

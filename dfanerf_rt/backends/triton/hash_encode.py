@@ -22,11 +22,19 @@ def hash_encode(positions: torch.Tensor, table: torch.Tensor, config: HashGridCo
 
 
 @functools.lru_cache(maxsize=64)
-def level_table(config: HashGridConfig, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scales (L,) float32, and resolution, entries, first entry and whether hashed (L, 4) int64 of a grid's levels."""
-    scales = torch.tensor([level.scale for level in config.levels], dtype=torch.float32)
-    sizes = [(level.resolution, level.n_entries, level.offset, int(level.hashed)) for level in config.levels]
-    return scales.to(device), torch.tensor(sizes, dtype=torch.int64).to(device)
+def level_table(
+    config: HashGridConfig, device: torch.device, n_rows: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scales (L,) float32, and resolution, entries, first entry and whether hashed (L, 4) int64 of a grid's levels.
+
+    With ``n_rows`` there are that many rows; those behind the last level are zero.
+    """
+    scales = torch.zeros(n_rows or config.n_levels)
+    sizes = torch.zeros(len(scales), 4, dtype=torch.int64)
+    for row, level in enumerate(config.levels):
+        scales[row] = level.scale
+        sizes[row] = torch.tensor((level.resolution, level.n_entries, level.offset, int(level.hashed)))
+    return scales.to(device), sizes.to(device)
 
 
 class _HashEncode(torch.autograd.Function):

@@ -66,7 +66,7 @@ def entry_of(x, y, z, n_entries, hashed):
     in_rows = x + y + z
     # At the far faces of the box a dense level wraps round; elsewhere the difference is huge.
     in_rows = tl.minimum(in_rows - n_entries, in_rows)
-    return tl.where(hashed, scattered, in_rows).to(tl.int64)
+    return tl.where(hashed, scattered, in_rows)
 
 
 @triton.jit
@@ -97,7 +97,7 @@ def encode_kernel(
         at_x, weight_x = step_to(cell_x, fraction_x, 1, corner & 1)
         at_y, weight_y = step_to(cell_y, fraction_y, factor_y, corner & 2)
         at_z, weight_z = step_to(cell_z, fraction_z, factor_z, corner & 4)
-        entry = first + entry_of(at_x, at_y, at_z, n_entries, hashed)
+        entry = first + entry_of(at_x, at_y, at_z, n_entries, hashed).to(tl.int64)
         value = tl.load(table + entry[:, None] * N_FEATURES + feature, mask=mask[:, None], other=0.0)
         weight = weight_x * (weight_y * weight_z)
         total = tl.fma(tl.broadcast_to(weight[:, None], (BLOCK, N_FEATURES)), value, total)
@@ -134,7 +134,7 @@ def table_gradient_kernel(
         at_x, weight_x = step_to(cell_x, fraction_x, 1, corner & 1)
         at_y, weight_y = step_to(cell_y, fraction_y, factor_y, corner & 2)
         at_z, weight_z = step_to(cell_z, fraction_z, factor_z, corner & 4)
-        entry = first + entry_of(at_x, at_y, at_z, n_entries, hashed)
+        entry = first + entry_of(at_x, at_y, at_z, n_entries, hashed).to(tl.int64)
         weight = weight_x * (weight_y * weight_z)
         target = grad_table + entry[:, None] * N_FEATURES + feature
         tl.atomic_add(target, weight[:, None] * gradient, mask=mask[:, None], sem="relaxed")
@@ -176,7 +176,7 @@ def position_gradient_kernel(
             at_x, weight_x = step_to(cell_x, fraction_x, 1, corner & 1)
             at_y, weight_y = step_to(cell_y, fraction_y, factor_y, corner & 2)
             at_z, weight_z = step_to(cell_z, fraction_z, factor_z, corner & 4)
-            entry = first + entry_of(at_x, at_y, at_z, n_entries, hashed)
+            entry = first + entry_of(at_x, at_y, at_z, n_entries, hashed).to(tl.int64)
             value = tl.load(table + entry[:, None] * N_FEATURES + feature, mask=mask[:, None], other=0.0)
             pull = tl.sum(gradient * value, axis=1)  # what the output's gradient says about this corner's weight
             slope_x += pull * (weight_y * weight_z) * (1.0 if corner & 1 else -1.0)
