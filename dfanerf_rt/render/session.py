@@ -9,6 +9,7 @@ from PIL import Image
 from dfanerf_rt.avatar import Avatar
 from dfanerf_rt.backends.native import render_field as native_backend
 from dfanerf_rt.backends.native.render_field import NativeRenderer, Precision
+from dfanerf_rt.backends.triton import render_field as triton_backend
 from dfanerf_rt.errors import AvatarError, ShapeError
 from dfanerf_rt.field.config import CONDITION_DIM, HEAD_POSE_DIM
 from dfanerf_rt.field.field import ConditionalField
@@ -23,14 +24,16 @@ class RenderSession:
 
     On the CPU backend fold and render are one native call each, nothing is allocated, and the GIL is free meanwhile.
     On the CUDA backend both are one CUDA graph, and nothing waits for the GPU (but numbers to fold that lie on it are
-    read first). A picture whose condition and head pose are those of the last one is not rendered again.
+    read first). On the Triton backend folding is left to torch, and rendering is one kernel. A picture whose condition
+    and head pose are those of the last one is not rendered again.
 
     Args:
         avatar: whose field and background.
         device: where to render.
         size: width in pixels, or (width, height) of the avatar's aspect ratio; None for the avatar's own.
         backend: of the operator ``render_field``; None leaves the choice to the dispatcher.
-        precision: of the CPU backend: "bfloat16" (the fast one) or "float32".
+        precision: of the CPU backend: "bfloat16" (the fast one) or "float32"; of the Triton backend, whose half
+            precision is float16 in place of bfloat16.
         n_threads: of the CPU backend; None takes torch's number.
 
     Raises:
@@ -66,6 +69,7 @@ class RenderSession:
         # Said once, so that a backend that cannot run is refused before the first frame.
         self._backend = backend
         runner = dispatch("render_field", backend, self.device)
+        self._half = runner is triton_backend.render_field and precision != "float32"
         self._field = ConditionalField.from_avatar(avatar).to(self.device).eval()
         if runner is native_backend.render_field and self.device.type == "cuda":
             self._frames = CudaFrames(
@@ -158,10 +162,18 @@ class RenderSession:
             self._picture_is_current = True
             return picture if out is None else out.copy_(self._picture, non_blocking=True)
         elif self._folded is not None:
-            frame = render_field(self._folded, self.camera, self._background, out=picture, backend=self._backend)
-            self.alpha, self.depth_m = frame.alpha, frame.depth_m
+            target = picture if picture.device == self._background.device else self._picture
+            self.alpha, self.depth_m = self._render_folded(self._folded, target)
+            if target is not picture:
+                picture.copy_(target, non_blocking=True)
         self._picture_is_current = out is None
         return picture
+
+    def _render_folded(self, folded: FoldedField, picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if self._half:
+            return triton_backend.render_frame(folded, self.camera, self._background, picture, "float16")
+        frame = render_field(folded, self.camera, self._background, out=picture, backend=self._backend)
+        return frame.alpha, frame.depth_m
 
 
 def session_camera(avatar: Avatar, size: int | tuple[int, int] | None) -> Camera:

@@ -9,13 +9,17 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from dfanerf_rt.backends.native.render_field import Precision as NativePrecision
 from dfanerf_rt.backends.triton.machine import INTERPRETING
 from dfanerf_rt.backends.triton.render_field import Precision, render_frame
 from dfanerf_rt.errors import ShapeError
+from dfanerf_rt.field.config import CONDITION_DIM, FieldConfig
+from dfanerf_rt.field.field import ConditionalField
 from dfanerf_rt.ops.camera import Camera
 from dfanerf_rt.ops.hash_encode import HashGridConfig
 from dfanerf_rt.ops.render_field import FoldedField, render_field
-from dfanerf_rt.render.synthetic import head_camera, head_field
+from dfanerf_rt.render.session import RenderSession
+from dfanerf_rt.render.synthetic import head_avatar, head_camera, head_field
 
 SMALL = HashGridConfig(n_levels=5, n_features=2, log2_table_size=9, base_resolution=4, max_resolution=40)
 MIN_PSNR_DB = {"float32": 90.0, "float16": 60.0}
@@ -179,6 +183,28 @@ def test_a_pose_that_is_no_number_shows_the_background(device: str) -> None:
     field = dataclasses.replace(field, head_to_camera=torch.full((3, 4), math.nan, device=device))
     background = noise(camera, device)
     assert torch.equal(render_field(field, camera, background, backend="triton").image, background)
+
+
+@pytest.mark.parametrize(("precision", "max_error"), [("float32", 0.51), ("bfloat16", 1.5)])
+def test_a_session_shows_what_the_folded_field_says(
+    precision: NativePrecision, max_error: float, device: str, some: Callable[[int, int], int]
+) -> None:
+    avatar = head_avatar(some(96, 5), FieldConfig(**dataclasses.asdict(SMALL), occupancy_resolution=16, n_steps=32))
+    session = RenderSession(avatar, device, backend="triton", precision=precision)
+    condition, head_pose = torch.zeros(CONDITION_DIM), torch.tensor([0.02, 0.2, -0.03, 0.01, 0.0, 0.8])
+    session.fold(condition, head_pose)
+    out = torch.full_like(session.render(), 9, device="cpu")  # a GPU's picture, too, may be asked for in host memory
+    session.fold(condition + 0.1, head_pose)
+    assert session.render(out) is out
+    if device == "cuda":
+        torch.cuda.synchronize()
+    with torch.no_grad():
+        folded = ConditionalField.from_avatar(avatar).fold(condition + 0.1, head_pose)
+    background = avatar.section("background")["image"]
+    expected = render_field(folded, session.camera, background, backend="reference")
+    away = (out.float() - expected.image * 255.0).abs()
+    assert float((away > max_error).float().mean()) < 1e-3
+    assert float((session.alpha.cpu() - expected.alpha).abs().max()) < 1e-2
 
 
 def test_networks_that_are_too_wide_are_named(device: str) -> None:
