@@ -66,7 +66,7 @@ def slab(sigma: float, depth_m: float, device: str, occupied: bool = True, step_
         torso_to_camera=still,
         neck=torch.tensor([0.0, -10.0, 0.0, 0.0]),
         occupancy=torch.full((8, 8, 8), int(occupied), dtype=torch.uint8),
-        near_m=0.9,
+        near_m=0.91,
         far_m=1.5,
         step_m=step_m,
     )
