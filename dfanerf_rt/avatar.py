@@ -18,7 +18,7 @@ import torch
 from dfanerf_rt.errors import AvatarError
 from dfanerf_rt.files import check_tensors, from_json_object, load_tensors, save_tensors
 
-AVATAR_SCHEMA = "dfanerf-avatar/1"
+AVATAR_SCHEMA = "dfanerf-avatar/2"
 SECTIONS = ("field", "occupancy", "attributes", "sync", "motion", "face", "background")
 BUNDLED_FOLDER = Path(__file__).parent / "assets"
 

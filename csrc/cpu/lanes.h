@@ -154,12 +154,12 @@ DFANERF_HD U gather(const uint32_t* table, U index) {
 #endif
 }
 
-// table[index] of bytes; three bytes past the end of the table must be readable.
-DFANERF_HD I gather_bytes(const uint8_t* table, I index) {
+// table[index] of 16-bit words; two bytes past the end of the table must be readable.
+DFANERF_HD I gather_halves(const uint16_t* table, I index) {
 #if defined(__AVX512F__)
-  return (I)_mm512_i32gather_epi32((__m512i)index, table, 1) & 255;
+  return (I)_mm512_i32gather_epi32((__m512i)index, table, 2) & 0xffff;
 #elif defined(__AVX2__)
-  return (I)_mm256_i32gather_epi32(reinterpret_cast<const int*>(table), (__m256i)index, 1) & 255;
+  return (I)_mm256_i32gather_epi32(reinterpret_cast<const int*>(table), (__m256i)index, 2) & 0xffff;
 #else
   I found;
   for (int lane = 0; lane < kLanes; ++lane) found[lane] = table[index[lane]];

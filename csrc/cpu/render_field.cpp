@@ -127,7 +127,7 @@ FieldRenderer::FieldRenderer(std::vector<GridLevel> levels, int hidden, const ui
   std::copy(aabb, aabb + 6, s.aabb);
   const float extent[3] = {aabb[3] - aabb[0], aabb[4] - aabb[1], aabb[5] - aabb[2]};
   s.skip = cpu::make_skip_cells(occupancy, resolution, extent, n_threads);
-  s.job.skip = SkipField{s.skip.cells.data(), resolution, s.skip.quantum};
+  s.job.skip = SkipField{s.skip.words.data(), resolution, s.skip.quantum};
   s.job.bf16_dot = precision == Precision::bfloat16 && cpu_features().avx512_bf16;
   if (precision == Precision::bfloat16)
     s.packed.resize(s.n_entries);

@@ -39,20 +39,26 @@ void spread_and_rotate(const std::vector<float>& from, std::vector<float>& to, i
 }  // namespace
 
 SkipCells make_skip_cells(const uint8_t* occupancy, int resolution, const float* extent, int n_threads) {
-  const int64_t n_cells = static_cast<int64_t>(resolution) * resolution * resolution;
-  std::vector<float> squared(n_cells), other(n_cells);
-  for (int64_t i = 0; i < n_cells; ++i) squared[i] = occupancy[i] ? 0.0f : kNowhere;
+  const int words = (resolution + 1) / 2;
+  const int64_t n_words = static_cast<int64_t>(words) * words * words;
+  SkipCells skip;
+  skip.words.assign(n_words + 1, 0);  // lookups read 32 bits at a time
+  for (int x = 0; x < resolution; ++x)
+    for (int y = 0; y < resolution; ++y) {
+      const uint8_t* row = occupancy + (static_cast<int64_t>(x) * resolution + y) * resolution;
+      uint16_t* to = skip.words.data() + (static_cast<int64_t>(x / 2) * words + y / 2) * words;
+      const int bit = 8 + (x & 1) * 4 + (y & 1) * 2;
+      for (int z = 0; z < resolution; ++z) to[z / 2] |= static_cast<uint16_t>((row[z] != 0) << (bit + (z & 1)));
+    }
+  std::vector<float> squared(n_words), other(n_words);
+  for (int64_t i = 0; i < n_words; ++i) squared[i] = skip.words[i] ? 0.0f : kNowhere;
   for (int axis = 0; axis < 3; ++axis) {
-    spread_and_rotate(squared, other, resolution, extent[axis] / static_cast<float>(resolution), n_threads);
+    spread_and_rotate(squared, other, words, 2.0f * extent[axis] / static_cast<float>(resolution), n_threads);
     squared.swap(other);
   }
-  SkipCells skip;
-  skip.quantum = std::max({extent[0], extent[1], extent[2]}) / (kOccupied - 1);
-  skip.cells.resize(n_cells + 4);  // lookups read whole words
-  for (int64_t i = 0; i < n_cells; ++i)
-    skip.cells[i] = occupancy[i]
-                        ? static_cast<uint8_t>(kOccupied)
-                        : static_cast<uint8_t>(std::min(std::sqrt(squared[i]) / skip.quantum, kOccupied - 1.0f));
+  skip.quantum = std::max({extent[0], extent[1], extent[2]}) / 255.0f;
+  for (int64_t i = 0; i < n_words; ++i)
+    skip.words[i] |= static_cast<uint16_t>(std::min(std::sqrt(squared[i]) / skip.quantum, 255.0f));
   return skip;
 }
 

@@ -7,11 +7,11 @@
 namespace dfanerf::cpu {
 
 struct SkipCells {
-  std::vector<uint8_t> cells;
+  std::vector<uint16_t> words;  // as SkipField::words
   float quantum;  // metres
 };
 
-// occupancy: (R, R, R) uint8 by ix, iy, iz; extent: of the box, metres. The distance of two cells is that of their
+// occupancy: (R, R, R) uint8 by ix, iy, iz; extent: of the box, metres. The distance of two words is that of their
 // nearest points, found exactly by one pass an axis (a min-plus convolution with the squared distance).
 SkipCells make_skip_cells(const uint8_t* occupancy, int resolution, const float* extent, int n_threads);
 

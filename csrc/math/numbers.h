@@ -84,7 +84,7 @@ DFANERF_HD F square_root(F value) {
 DFANERF_HD U gather(const uint32_t* table, U index) {
   return table[index];
 }
-DFANERF_HD I gather_bytes(const uint8_t* table, I index) {
+DFANERF_HD I gather_halves(const uint16_t* table, I index) {
   return table[index];
 }
 DFANERF_HD I gather_whole_bytes(const uint8_t* table, I index) {

@@ -26,8 +26,8 @@ class FieldConfig:
     """Hash tables that the condition mixes once a frame; 0 is the paper's concatenation alone."""
     concat: bool = True
     """Concatenate the condition to the MLP's input, as the paper does; folds into the first layer's bias."""
-    occupancy_resolution: int = 128
-    """Cells of the occupancy grid along each side; even."""
+    occupancy_resolution: int = 256
+    """Cells of the occupancy grid along each side; stored as one bit a cell."""
     n_steps: int = 128
     """Samples along a ray that crosses the whole box."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -203,13 +204,13 @@ class ConditionalField(nn.Module):
         return max(depth, 0.05), float(seen.norm(dim=-1).max())
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Tensors for the avatar, tables in half precision."""
+        """Tensors for the avatar: tables in half precision, occupancy as bits."""
         tensors = {f"field.{name}": value.detach() for name, value in self.named_parameters()}
         for name in ("aabb", "condition_mean", "condition_std", "pose_mean", "pose_std"):
             tensors[f"field.{name}"] = getattr(self, name)
         for name in ("field.table", "field.blend_tables"):
             tensors[name] = tensors[name].half()
-        tensors["occupancy.grid"] = self.occupancy
+        tensors["occupancy.bits"] = pack_occupancy(self.occupancy)
         return tensors
 
     @classmethod
@@ -226,11 +227,15 @@ class ConditionalField(nn.Module):
             field = cls(config, torch.zeros(2, 3))
         except (TypeError, ValueError, RuntimeError) as fault:
             raise AvatarError(f"{avatar.where}: damaged field settings ({fault})") from fault
-        stored = {**avatar.section("field"), "occupancy": avatar.section("occupancy").get("grid")}
+        bits = avatar.section("occupancy").get("bits")
+        n_bytes = (config.occupancy_resolution**3 + 7) // 8
+        if bits is None or bits.dtype != torch.uint8 or tuple(bits.shape) != (n_bytes,):
+            found = "missing" if bits is None else f"{bits.dtype} {tuple(bits.shape)}"
+            raise AvatarError(f"{avatar.where}: tensor 'occupancy.bits' is {found}, expected uint8 ({n_bytes},)")
+        occupancy = unpack_occupancy(bits, config.occupancy_resolution)
+        stored: dict[str, torch.Tensor] = {**avatar.section("field"), "occupancy": occupancy}
         tensors = {
-            name: value.to(torch.float32) if value.is_floating_point() else value
-            for name, value in stored.items()
-            if value is not None
+            name: value.to(torch.float32) if value.is_floating_point() else value for name, value in stored.items()
         }
         expected: dict[str, tuple[int | None, ...]] = {
             name: tuple(value.shape) for name, value in field.state_dict().items()
@@ -247,6 +252,17 @@ def field_values(folded: FoldedField, positions: torch.Tensor) -> tuple[torch.Te
 
 def _density_and_colour(raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return raw[:, 0].clamp_max(MAX_RAW_SIGMA).exp(), raw[:, 1:]
+
+
+def pack_occupancy(occupancy: torch.Tensor) -> torch.Tensor:
+    """(R, R, R) uint8 to (ceil(R^3 / 8),) uint8: a bit a cell, the lowest bit first."""
+    return torch.from_numpy(np.packbits(occupancy.cpu().numpy().reshape(-1) != 0, bitorder="little"))
+
+
+def unpack_occupancy(bits: torch.Tensor, resolution: int) -> torch.Tensor:
+    """The inverse of :func:`pack_occupancy`."""
+    cells = np.unpackbits(bits.cpu().numpy(), count=resolution**3, bitorder="little")
+    return torch.from_numpy(cells).view(resolution, resolution, resolution)
 
 
 def _mix_tables(base: torch.Tensor, tables: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

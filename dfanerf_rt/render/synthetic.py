@@ -106,7 +106,7 @@ def head_avatar(width: int = 256, config: FieldConfig | None = None, seed: int =
         config: sizes of its field; the usual ones where it is None.
         seed: of all that is random.
     """
-    config = config or FieldConfig(n_steps=STEPS_THROUGH_BOX)
+    config = config or FieldConfig(n_steps=STEPS_THROUGH_BOX, occupancy_resolution=128)
     shape = head_field(seed, config.grid, config.occupancy_resolution)
     generator = torch.Generator().manual_seed(seed)
     field = ConditionalField(config, shape.aabb, generator)

@@ -18,7 +18,7 @@ from dfanerf_rt.ops.march_rays import RaySamples
 from dfanerf_rt.train.rays import FrameStore
 
 UPDATE_EVERY = 16
-REFINEMENT = 2
+REFINEMENT = 4
 """Cells of the avatar's grid along one cell of the training's: the fine ones are only sorted out at the end."""
 OCCUPIED_ALPHA = 0.02
 SEEN_TRANSMITTANCE = 1e-2
@@ -28,7 +28,7 @@ FIRST_ALPHA = 0.1
 
 
 class OccupancyKeeper:
-    """Wraps ``nerfacc.OccGridEstimator`` over the field's unit cube, and writes ``field.occupancy``."""
+    """Wraps ``nerfacc.OccGridEstimator`` over the field's unit cube; ``field.occupancy`` becomes its coarse grid."""
 
     def __init__(self, field: ConditionalField) -> None:
         from nerfacc import OccGridEstimator
@@ -109,6 +109,4 @@ class OccupancyKeeper:
         occupied = torch.nn.functional.max_pool3d(self.estimator.binaries.float(), 3, stride=1, padding=1)
         known = self.estimator.occs.view_as(self.estimator.binaries) >= 0
         coarse = ((occupied > 0) & known)[0].to(torch.uint8)
-        for axis in range(3):
-            coarse = coarse.repeat_interleave(REFINEMENT, dim=axis)
-        self.field.occupancy.copy_(coarse)
+        self.field.occupancy = coarse

@@ -61,7 +61,7 @@ def test_both_ends_of_everything_are_told() -> None:
 def test_cells_that_show_nothing_go_and_the_picture_stays() -> None:
     """A field that is dense below a plane: cells well behind its surface and all empty ones go."""
     generator = torch.Generator().manual_seed(1)
-    config = FieldConfig(n_levels=2, log2_table_size=10, base_resolution=4, max_resolution=8, n_blend=0, concat=False)
+    config = FieldConfig(2, 2, 10, 4, 8, n_blend=0, concat=False, occupancy_resolution=64)
     field = ConditionalField(config, torch.tensor([[-0.2, -0.2, -0.2], [0.2, 0.2, 0.2]]), generator)
     with torch.no_grad():
         # One feature of the coarse level grows with z; the network turns it into an edge at z = 0.
