@@ -5,18 +5,67 @@
 
 namespace dfanerf::cpu::DFANERF_SIMD_NAMESPACE {
 
-[[gnu::noinline]] static void start_rays(const RenderJob& job, int column, int row, Tile& tile) {
+// Unit direction through a point of the picture, in pixels.
+DFANERF_HD void direction_through(const RenderJob& job, F x, F y, F* direction) {
+  direction[0] = (x - job.cx) / job.focal_px;
+  direction[1] = (y - job.cy) / job.focal_px;
+  direction[2] = splat(1.0f);
+  const F length = square_root(mul_add(direction[0], direction[0], mul_add(direction[1], direction[1], splat(1.0f))));
+  for (int axis = 0; axis < 3; ++axis) direction[axis] /= length;
+}
+
+// How far a group's rays reach into empty space together: a cone around them hops along its middle, as far as nothing
+// is within its width. Writes the index of the first sample that may be occupied, kLanes groups at a time.
+[[gnu::noinline]] static void reach_of_groups(const RenderJob& job, int column, int row, int32_t (&first)[kGroups]) {
+  const RayFrame& frame = job.rays;
+  for (int group = 0; group < kGroups; group += kLanes) {
+    I low[2], high[2];
+    for (int lane = 0; lane < kLanes; ++lane)
+      for (int axis = 0; axis < 2; ++axis) {
+        low[axis][lane] = unravel((group + lane) * kLanes, axis);
+        high[axis][lane] = unravel((group + lane) * kLanes + kLanes - 1, axis);
+      }
+    F direction[3];
+    direction_through(job, to_float(low[0] + high[0]) * 0.5f + (0.5f + column),
+                      to_float(low[1] + high[1]) * 0.5f + (0.5f + row), direction);
+    const F wide = to_float(high[0] - low[0]), tall = to_float(high[1] - low[1]);
+    // Directions of one length differ by less than the points in the picture do.
+    const F radius = square_root(wide * wide + tall * tall) * (0.5f * frame.far_m / job.focal_px);
+    const Ray ray = make_ray(frame, direction);
+    const F scale = 0.999f / cone_stretch(frame, ray, radius);
+    const I seen = mask(low[0] + column < job.width) & mask(low[1] + row < job.height);
+    I index = select(seen, I{}, splat(int32_t{kDone}));
+    for (I going = seen; bits(going);) {
+      const F t = mul_add(to_float(index) + 0.5f, splat(frame.step_m), splat(frame.near_m));
+      F u[3], empty;
+      ray_position(frame, ray, t, u);
+      occupancy_lookup(job.skip, frame.extent, u, empty);
+      const F far = minimum((empty * scale - radius) * (1.0f / frame.step_m), splat(1e6f));
+      going = going & mask(far >= 1.0f);
+      index = select(going, index + truncate(far), index);
+      going = going & mask(index < job.n_steps);
+    }
+    store(first + group, index);
+  }
+}
+
+// Puts every ray of the tile where it may first meet something; returns the groups that do.
+[[gnu::noinline]] static int start_rays(const RenderJob& job, int column, int row, Tile& tile, int* places) {
+  for (RaySum& sum : tile.sum) sum = RaySum{};
+  int32_t first[kGroups];
+  reach_of_groups(job, column, row, first);
+  int n_places = 0;
   for (int base = 0; base < kTileRays; base += kLanes) {
+    if (first[base / kLanes] >= job.n_steps) continue;
+    places[n_places++] = base;
     I x, y, number;
     for (int lane = 0; lane < kLanes; ++lane) {
       x[lane] = column + unravel(base + lane, 0);
       y[lane] = row + unravel(base + lane, 1);
       number[lane] = base + lane;
     }
-    F direction[3] = {(to_float(x) + (0.5f - job.cx)) / job.focal_px, (to_float(y) + (0.5f - job.cy)) / job.focal_px,
-                      splat(1.0f)};
-    const F length = square_root(mul_add(direction[0], direction[0], mul_add(direction[1], direction[1], splat(1.0f))));
-    for (F& component : direction) component /= length;
+    F direction[3];
+    direction_through(job, to_float(x) + 0.5f, to_float(y) + 0.5f, direction);
     const Ray ray = make_ray(job.rays, direction);
     for (int axis = 0; axis < 3; ++axis) {
       store(tile.torso[axis] + base, ray.torso[axis]);
@@ -26,16 +75,17 @@ namespace dfanerf::cpu::DFANERF_SIMD_NAMESPACE {
     // A hair less than the bound, so that rounding never leaves a sample out.
     store(tile.hop + base, 0.999f / (ray_stretch(job.rays, ray) * job.rays.step_m));
     const I within = mask(x < job.width) & mask(y < job.height);
-    store(tile.next + base, select(within, I{}, splat(int32_t{kDone})));
+    store(tile.next + base, select(within, splat(first[base / kLanes]), splat(int32_t{kDone})));
     store(tile.ray_number + base, number);
   }
-  for (RaySum& sum : tile.sum) sum = RaySum{};
+  return n_places;
 }
 
-// One step of kLanes rays: those in empty space hop. Returns whether one of them has still to find its sample.
-DFANERF_HD bool hop(const RenderJob& job, Tile& tile, int base) {
+// One step of kLanes rays: those at an occupied sample append it and move on, those in empty space hop. Returns how
+// many samples were appended; `alive` says whether a ray has still some way to go.
+DFANERF_HD int step_rays(const RenderJob& job, Tile& tile, int base, int n_samples, bool& alive) {
   const I index = load<I>(tile.next + base);
-  const I alive = mask(index < job.n_steps);
+  const I within = mask(index < job.n_steps);
   Ray ray;
   for (int axis = 0; axis < 3; ++axis) {
     ray.torso[axis] = load<F>(tile.torso[axis] + base);
@@ -48,51 +98,29 @@ DFANERF_HD bool hop(const RenderJob& job, Tile& tile, int base) {
   const I occupied = occupancy_lookup(job.skip, job.rays.extent, u, empty);
   // Nothing lies within `empty` metres: the first sample that far or farther is the next candidate.
   const F far = minimum(empty * load<F>(tile.hop + base), splat(1e6f));
-  const I pending = alive & ~occupied;
-  const I next = select(pending, index + truncate(far) + 1, index);
+  const I next = select(within, index + select(occupied, I{}, truncate(far)) + 1, index);
   store(tile.next + base, next);
-  for (int axis = 0; axis < 3; ++axis) store(tile.at[axis] + base, u[axis]);
-  store(tile.at[3] + base, t);
-  tile.found[base / kLanes] = bits(alive & occupied);
-  return bits(pending & mask(next < job.n_steps)) != 0;
-}
-
-// Appends the samples that kLanes rays stand at, and moves those rays on; returns how many.
-DFANERF_HD int take(Tile& tile, int base, int n_samples) {
-  const uint32_t found = tile.found[base / kLanes];
-  store(tile.next + base, load<I>(tile.next + base) - lanes_of(found));  // a mask is -1
-  for (int axis = 0; axis < 3; ++axis) compress_store(tile.u[axis] + n_samples, found, load<F>(tile.at[axis] + base));
-  compress_store(tile.distance + n_samples, found, load<F>(tile.at[3] + base));
+  alive = bits(mask(next < job.n_steps)) != 0;
+  const uint32_t found = bits(within & occupied);
+  for (int axis = 0; axis < 3; ++axis) compress_store(tile.u[axis] + n_samples, found, u[axis]);
+  compress_store(tile.distance + n_samples, found, t);
   compress_store(tile.ray + n_samples, found, load<I>(tile.ray_number + base));
   return __builtin_popcount(found);
 }
 
-// One round: at least one sample of every ray that has one, more where few rays are left. All rays take their steps in
-// turn, since one step is a long chain of instructions of which each waits for the one before.
-[[gnu::noinline]] static int gather_samples(const RenderJob& job, Tile& tile, int* places, int& n_places,
+// Lets all rays take steps in turn, at least one each, until kWanted samples are there or every ray has ended; returns
+// how many there are. In turn, since one step is a long chain of instructions of which each waits for the one before.
+[[gnu::noinline]] static int gather_samples(const RenderJob& job, Tile& tile, int n_samples, int* places, int& n_places,
                                             uint64_t& lookups) {
-  int n_samples = 0;
-  int searching[kTileRays / kLanes];
   do {
-    int n_searching = n_places;
-    for (int i = 0; i < n_places; ++i) searching[i] = places[i];
-    while (n_searching) {
-      lookups += n_searching * kLanes;
-      int kept = 0;
-      for (int i = 0; i < n_searching; ++i) {
-        const int base = searching[i];
-        searching[kept] = base;
-        kept += hop(job, tile, base);
-      }
-      n_searching = kept;
-    }
     int kept = 0;
+    lookups += static_cast<uint64_t>(n_places) * kLanes;
     for (int i = 0; i < n_places; ++i) {
       const int base = places[i];
-      const int taken = take(tile, base, n_samples);
-      n_samples += taken;
+      bool alive;
+      n_samples += step_rays(job, tile, base, n_samples, alive);
       places[kept] = base;
-      kept += taken != 0;
+      kept += alive;
     }
     n_places = kept;
   } while (n_places && n_samples < kWanted);

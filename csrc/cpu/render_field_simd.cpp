@@ -1,9 +1,9 @@
 // Rendering of tiles, compiled once a SIMD variant.
 //
 // A tile's rays lie in Z-order, so that neighbouring lanes are neighbouring pixels. Round after round, every ray that
-// is still transparent hops through empty space to its next occupied sample; the samples of all rays are packed without
-// gaps, go through encoding and network a batch at a time, and are composited in order. Rays that became opaque drop
-// out, so hardly a sample is evaluated that no ray needs.
+// is still transparent takes a step: a hop through empty space, or past an occupied sample, which it hands in. The
+// samples of all rays are packed without gaps, go through encoding and network a batch at a time, and are composited in
+// order. Rays that became opaque drop out, so hardly a sample is evaluated that no ray needs.
 #include "cpu/render_field_march.h"
 #include "cpu/render_field_shade.h"
 
@@ -38,16 +38,26 @@ static uint8_t to_byte(float value) {
   }
 }
 
+// Moves the samples that were not shaded to the front.
+static void keep_samples(Tile& tile, int first, int end) {
+  for (int s = first; s < end; s += kLanes) {
+    for (auto& axis : tile.u) store(axis + s - first, load<F>(axis + s));
+    store(tile.distance + s - first, load<F>(tile.distance + s));
+    store(tile.ray + s - first, load<I>(tile.ray + s));
+  }
+}
+
 static void render_tile(const RenderJob& job, int column, int row, Tile& tile, RenderedCounts& counts) {
-  start_rays(job, column, row, tile);
-  int places[kTileRays / kLanes];
-  int n_places = 0;
-  for (int base = 0; base < kTileRays; base += kLanes) places[n_places++] = base;
-  while (n_places) {
-    const int n_samples = gather_samples(job, tile, places, n_places, counts.lookups);
-    counts.samples += n_samples;
-    shade(job, tile, n_samples, [&](int first) {
-      const int last = n_samples - first < kBatch ? n_samples - first : kBatch;
+  int places[kGroups];
+  int n_places = start_rays(job, column, row, tile, places);
+  int n_samples = 0;
+  while (n_places || n_samples) {
+    n_samples = n_places ? gather_samples(job, tile, n_samples, places, n_places, counts.lookups) : n_samples;
+    // What does not fill a batch waits for the samples of the next round.
+    const int n_shaded = n_places ? n_samples / kBatch * kBatch : n_samples;
+    counts.samples += n_shaded;
+    shade(job, tile, n_shaded, [&](int first) {
+      const int last = n_shaded - first < kBatch ? n_shaded - first : kBatch;
       for (int s = 0; s < last; ++s) {
         const int ray = tile.ray[first + s];
         RaySum& sum = tile.sum[ray];
@@ -56,6 +66,8 @@ static void render_tile(const RenderJob& job, int column, int row, Tile& tile, R
           tile.next[ray] = kDone;
       }
     });
+    keep_samples(tile, n_shaded, n_samples);
+    n_samples -= n_shaded;
   }
   write_pixels(job, column, row, tile);
 }

@@ -6,11 +6,12 @@
 
 namespace dfanerf::cpu::DFANERF_SIMD_NAMESPACE {
 
-constexpr int kVectors = kLanes == 16 ? 4 : 2;     // vectors a batch: as many sums in flight as there are registers for
-constexpr int kBatch = kVectors * kLanes;          // samples a batch
-constexpr int kCapacity = kTileRays + 2 * kBatch;  // samples a round
-constexpr int kWanted = 2 * kBatch;                // a round with fewer samples looks further along its rays
-constexpr int kDone = 1 << 30;                     // index of a ray that has ended
+constexpr int kVectors = kLanes == 16 ? 4 : 2;  // vectors a batch: as many sums in flight as there are registers for
+constexpr int kBatch = kVectors * kLanes;       // samples a batch
+constexpr int kWanted = 4 * kBatch;             // a round with fewer samples looks further along its rays
+constexpr int kCapacity = kTileRays + kWanted;  // samples a round
+constexpr int kDone = 1 << 30;                  // index of a ray that has ended
+constexpr int kGroups = kTileRays / kLanes;     // of neighbouring rays, that take their steps together
 
 struct alignas(64) Tile {
   // Rays, in Z-order.
@@ -18,8 +19,6 @@ struct alignas(64) Tile {
   float hop[kTileRays];     // samples a metre of empty space that a ray may leave out
   int32_t next[kTileRays];  // index of the next sample; kDone for a ray that has ended
   int32_t ray_number[kTileRays];
-  float at[4][kTileRays];              // where each ray stands: u and distance
-  uint32_t found[kTileRays / kLanes];  // a bit a ray: it stands at an occupied sample
   RaySum sum[kTileRays];
   // Samples of a round.
   float u[3][kCapacity + kBatch], distance[kCapacity + kBatch];

@@ -8,7 +8,7 @@ namespace dfanerf::cpu {
 
 struct SkipCells {
   std::vector<uint16_t> words;  // as SkipField::words
-  float quantum;  // metres
+  float quantum;                // metres
 };
 
 // occupancy: (R, R, R) uint8 by ix, iy, iz; extent: of the box, metres. The distance of two words is that of their

@@ -51,10 +51,8 @@ DFANERF_HD void ray_position(const RayFrame& frame, const Ray& ray, F t, F* u) {
     u[axis] = mul_add(weight, mul_add(t, ray.shift[axis], splat(frame.shift_origin[axis])), u[axis]);
 }
 
-// A bound on how fast the field position moves along the ray, metres a metre: |dp/dt| <= 1 + |w'| |x_h - x_t|, where
-// the sigmoid's slope is at most 1/4 and |x_h - x_t|, convex in t, is largest at an end of the ray.
-DFANERF_HD F ray_stretch(const RayFrame& frame, const Ray& ray) {
-  if (frame.rigid) return splat(1.0f);
+// The largest |x_head - x_torso| along a ray, metres: convex in t, so at an end.
+DFANERF_HD F ray_shift(const RayFrame& frame, const Ray& ray) {
   F farthest = splat(0.0f);
   const float ends[2] = {frame.near_m, frame.far_m};
   for (const float t : ends) {
@@ -65,7 +63,24 @@ DFANERF_HD F ray_stretch(const RayFrame& frame, const Ray& ray) {
     }
     farthest = maximum(farthest, squared);
   }
-  return mul_add(maximum(ray.neck, -ray.neck) * 0.25f, square_root(farthest), splat(1.0f));
+  return square_root(farthest);
+}
+
+// A bound on how fast the field position moves along the ray, metres a metre: |dp/dt| <= 1 + |w'| |x_head - x_torso|,
+// where the sigmoid's slope is at most 1/4.
+DFANERF_HD F ray_stretch(const RayFrame& frame, const Ray& ray) {
+  if (frame.rigid) return splat(1.0f);
+  return mul_add(maximum(ray.neck, -ray.neck) * 0.25f, ray_shift(frame, ray), splat(1.0f));
+}
+
+// The same in any direction, for points up to `radius` metres beside the ray: between two rotations the shift changes
+// by at most sqrt(8) metres a metre.
+DFANERF_HD F cone_stretch(const RayFrame& frame, const Ray& ray, F radius) {
+  if (frame.rigid) return splat(1.0f);
+  F squared = splat(0.0f);
+  for (int axis = 0; axis < 3; ++axis) squared = squared + splat(frame.neck[axis] * frame.neck[axis]);
+  const F farthest = mul_add(radius, splat(2.83f), ray_shift(frame, ray));
+  return mul_add(square_root(squared) * 0.25f, farthest, splat(1.0f));
 }
 
 }  // namespace DFANERF_MATH_NAMESPACE
