@@ -10,7 +10,7 @@
 namespace dfanerf {
 namespace {
 
-constexpr const char* kSchema = "dfanerf-avatar/1";
+constexpr const char* kSchema = "dfanerf-avatar/2";
 constexpr int kMaxExtentPx = 8192;
 constexpr uint32_t kMaxDenseResolution = 0x659;  // above it the cube overflows 32 bits, and the level is hashed
 
@@ -95,7 +95,10 @@ void read_field(const Safetensors& file, bool concat, Avatar& avatar) {
   avatar.pose_mean = file.floats("field.pose_mean", {pose});
   avatar.pose_std = file.floats("field.pose_std", {pose});
   const int64_t cells = avatar.occupancy_resolution;
-  avatar.occupancy = file.bytes("occupancy.grid", {cells, cells, cells});
+  const int64_t n_cells = cells * cells * cells;
+  const std::vector<uint8_t> bits = file.bytes("occupancy.bits", {(n_cells + 7) / 8});
+  avatar.occupancy.resize(static_cast<std::size_t>(n_cells));
+  for (int64_t i = 0; i < n_cells; ++i) avatar.occupancy[i] = bits[i / 8] >> (i % 8) & 1;
   for (int a = 0; a < 3; ++a)
     if (!(avatar.aabb[3 + a] > avatar.aabb[a]))
       throw AvatarError(file.path() + ": field.aabb is empty, expected its upper corner above the lower one");

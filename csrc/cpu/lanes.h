@@ -173,7 +173,9 @@ DFANERF_HD I gather_whole_bytes(const uint8_t* table, I index) {
   const U word = gather(reinterpret_cast<const uint32_t*>(table), (U)(index >> 2));
   return (I)(word >> (U)((index & 3) << 3)) & 255;
 #else
-  return gather_bytes(table, index);
+  I found;
+  for (int lane = 0; lane < kLanes; ++lane) found[lane] = table[index[lane]];
+  return found;
 #endif
 }
 

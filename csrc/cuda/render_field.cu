@@ -140,7 +140,7 @@ struct CudaFieldRenderer::State {
   FoldConstants constants;  // its pointers lead into `owned`
   DeviceArray<float> owned, biases, mix, raw_weights, raw_table, base;
   DeviceArray<uint32_t> table, blend, weights;
-  DeviceArray<uint8_t> cells;
+  DeviceArray<uint16_t> skip_words;
   DeviceArray<cuda::FrameState> frame;
   DeviceArray<cuda::RayQueue> queue;
 
@@ -184,8 +184,8 @@ CudaFieldRenderer::CudaFieldRenderer(std::vector<GridLevel> levels, int hidden, 
   std::copy(aabb, aabb + 6, s.aabb);
   const float extent[3] = {aabb[3] - aabb[0], aabb[4] - aabb[1], aabb[5] - aabb[2]};
   const cpu::SkipCells skip = cpu::make_skip_cells(occupancy, resolution, extent, 1);
-  s.cells.resize(static_cast<int64_t>(skip.cells.size()));
-  check(cudaMemcpy(s.cells.data(), skip.cells.data(), skip.cells.size(), cudaMemcpyHostToDevice), "copying");
+  s.skip_words.resize(static_cast<int64_t>(skip.words.size()));
+  check(cudaMemcpy(s.skip_words.data(), skip.words.data(), 2 * skip.words.size(), cudaMemcpyHostToDevice), "copying");
   s.table.resize(s.n_entries);
   s.weights.resize(s.kernels.n_words);
   s.biases.resize(2 * hidden + 4);
@@ -199,7 +199,7 @@ CudaFieldRenderer::CudaFieldRenderer(std::vector<GridLevel> levels, int hidden, 
   s.job.table = s.table.data();
   s.job.weights = s.weights.data();
   s.job.biases = s.biases.data();
-  s.job.skip = SkipField{s.cells.data(), resolution, skip.quantum};
+  s.job.skip = SkipField{s.skip_words.data(), resolution, skip.quantum};
 }
 
 CudaFieldRenderer::~CudaFieldRenderer() = default;

@@ -47,7 +47,7 @@ std::vector<Stored> tensors() {
   std::vector<Stored> all = {{"field.table", "F16", "[8,2]", std::string(32, '\x3c')},
                              {"field.blend_tables", "F16", "[1,8,2]", std::string(32, '\0')},
                              {"field.aabb", "F32", "[2,3]", floats(3, -0.5f) + floats(3, 0.5f)},
-                             {"occupancy.grid", "U8", "[2,2,2]", std::string(8, '\1')},
+                             {"occupancy.bits", "U8", "[1]", std::string(1, '\xff')},
                              {"background.image", "U8", "[2,3,3]", std::string(18, '\x40')}};
   const struct {
     const char *name, *shape;
@@ -73,7 +73,7 @@ std::vector<Stored> tensors() {
 }
 
 const std::string kMetadata =
-    R"({\"schema\": \"dfanerf-avatar/1\", \"name\": \"A\\u00e9\", \"width\": 3, \"height\": 2, \"focal_px\": 6.0,)"
+    R"({\"schema\": \"dfanerf-avatar/2\", \"name\": \"A\\u00e9\", \"width\": 3, \"height\": 2, \"focal_px\": 6.0,)"
     R"( \"cx\": 1.5, \"cy\": 1.0, \"field\": {\"n_levels\": 1, \"n_features\": 2, \"log2_table_size\": 5,)"
     R"( \"base_resolution\": 2, \"max_resolution\": 2, \"hidden\": 8, \"n_blend\": 1, \"concat\": true,)"
     R"( \"occupancy_resolution\": 2, \"n_steps\": 10}})";
@@ -201,7 +201,7 @@ TEST(a_damaged_avatar_is_one_clear_error) {
   const auto meta = [](const char* from, const char* to) {
     return complaint(file_of(tensors(), replaced(kMetadata, from, to)));
   };
-  CHECK(says(meta("avatar/1", "avatar/2"), "schema is 'dfanerf-avatar/2'"));
+  CHECK(says(meta("avatar/2", "avatar/1"), "schema is 'dfanerf-avatar/1'"));
   CHECK(says(meta("3, ", "0, "), "width is 0"));
   CHECK(says(meta("6.0", "-1"), "focal_px is -1"));
   CHECK(says(meta("\\\"hidden\\\": 8", "\\\"hidden\\\": 8.5"), "hidden is 8.5"));

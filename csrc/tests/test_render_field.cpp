@@ -1,4 +1,5 @@
 // The renderer, in whatever SIMD variant DFANERF_SIMD names, against the same math run sample by sample on scalars.
+#include "cpu/skip_field.h"
 #include "dfanerf/render_field.h"
 
 #include <algorithm>
@@ -153,9 +154,8 @@ Picture expected(const Field& field, const PictureView& view) {
   const Placement& at = field.placement;
   const RayFrame frame = make_ray_frame(rigid(at.head_to_camera), rigid(at.torso_to_camera), at.neck, kAabb, at.near_m,
                                         at.far_m, at.step_m);
-  std::vector<uint8_t> cells(field.occupancy.size() + 4);
-  for (size_t i = 0; i < field.occupancy.size(); ++i) cells[i] = field.occupancy[i] ? kOccupied : 0;
-  const SkipField skip{cells.data(), field.resolution, 1.0f};
+  const cpu::SkipCells cells = cpu::make_skip_cells(field.occupancy.data(), field.resolution, frame.extent, 1);
+  const SkipField skip{cells.words.data(), field.resolution, cells.quantum};
   for (int y = 0; y < view.height; ++y)
     for (int x = 0; x < view.width; ++x) {
       float direction[3] = {(x + 0.5f - view.cx) / view.focal_px, (y + 0.5f - view.cy) / view.focal_px, 1.0f};

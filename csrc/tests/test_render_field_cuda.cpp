@@ -238,7 +238,7 @@ emulated::RayQueue render_emulated(const Field& field, Picture& picture, int n_b
     job.table = table_words;
     job.weights = weights.data();
     job.biases = biases.data();
-    job.skip = {skip.cells.data(), field.resolution, skip.quantum};
+    job.skip = {skip.words.data(), field.resolution, skip.quantum};
     job.view = picture.view();
     job.buffers = picture.buffers();
     job.n_levels = static_cast<int>(field.levels.size());
