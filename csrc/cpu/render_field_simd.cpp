@@ -9,32 +9,54 @@
 
 namespace dfanerf::cpu::DFANERF_SIMD_NAMESPACE {
 
-static uint8_t to_byte(float value) {
-  const float scaled = value * 255.0f + 0.5f;
-  return static_cast<uint8_t>(scaled < 0.0f ? 0.0f : scaled > 255.0f ? 255.0f : scaled);
+// (colour + transmittance * background) of one channel, each side in bytes or in [0, 1].
+template <typename Image, typename Background>
+DFANERF_HD Image blend(float colour, float transmittance, Background behind) {
+  constexpr bool kBytes = sizeof(Image) == 1;
+  float value;
+  if constexpr (sizeof(Background) == 1)
+    value = kBytes ? colour * 255.0f + transmittance * behind : colour + transmittance * (behind / 255.0f);
+  else
+    value = (colour + transmittance * behind) * (kBytes ? 255.0f : 1.0f);
+  constexpr float kMost = kBytes ? 255.0f : 1.0f;
+  value = value < 0.0f ? 0.0f : value > kMost ? kMost : value;
+  return static_cast<Image>(kBytes ? value + 0.5f : value);
 }
 
+template <typename Image, typename Background>
 [[gnu::noinline]] static void write_pixels(const RenderJob& job, int column, int row, const Tile& tile) {
   const FrameBuffers& to = job.buffers;
+  const auto* background = static_cast<const Background*>(to.background);
+  auto* image = static_cast<Image*>(to.image);
   for (int place = 0; place < kTileRays; ++place) {
     const int x = column + unravel(place, 0), y = row + unravel(place, 1);
     if (x >= job.width || y >= job.height) continue;
     const RaySum& sum = tile.sum[place];
-    const float colour[3] = {sum.r, sum.g, sum.b};
-    const float alpha = 1.0f - sum.transmittance;
-    for (int c = 0; c < 3; ++c) {
-      const int64_t from = y * to.background_row + 3 * x + c, at = y * to.image_row + 3 * x + c;
-      const float behind = to.background_bytes ? static_cast<const uint8_t*>(to.background)[from] / 255.0f
-                                               : static_cast<const float*>(to.background)[from];
-      const float value = colour[c] + sum.transmittance * behind;
-      if (to.image_bytes)
-        static_cast<uint8_t*>(to.image)[at] = to_byte(value);
-      else
-        static_cast<float*>(to.image)[at] = value < 0.0f ? 0.0f : value > 1.0f ? 1.0f : value;
-    }
+    const Background* behind = background + y * to.background_row + 3 * x;
+    Image* at = image + y * to.image_row + 3 * x;
+    at[0] = blend<Image>(sum.r, sum.transmittance, behind[0]);
+    at[1] = blend<Image>(sum.g, sum.transmittance, behind[1]);
+    at[2] = blend<Image>(sum.b, sum.transmittance, behind[2]);
     const int64_t pixel = static_cast<int64_t>(y) * job.width + x;
+    const float alpha = 1.0f - sum.transmittance;
     if (to.alpha) to.alpha[pixel] = alpha;
     if (to.depth) to.depth[pixel] = sum.depth / (alpha > 1e-6f ? alpha : 1e-6f);
+  }
+}
+
+// A tile that no ray meets anything in.
+template <typename Image, typename Background>
+[[gnu::noinline]] static void write_background(const RenderJob& job, int column, int row) {
+  const FrameBuffers& to = job.buffers;
+  const int width = job.width - column < kTile ? job.width - column : kTile;
+  const int end = job.height - row < kTile ? job.height : row + kTile;
+  for (int y = row; y < end; ++y) {
+    const Background* behind = static_cast<const Background*>(to.background) + y * to.background_row + 3 * column;
+    Image* at = static_cast<Image*>(to.image) + y * to.image_row + 3 * column;
+    for (int i = 0; i < 3 * width; ++i) at[i] = blend<Image>(0.0f, 1.0f, behind[i]);
+    const int64_t pixel = static_cast<int64_t>(y) * job.width + column;
+    if (to.alpha) std::memset(to.alpha + pixel, 0, sizeof(float) * width);
+    if (to.depth) std::memset(to.depth + pixel, 0, sizeof(float) * width);
   }
 }
 
@@ -47,9 +69,11 @@ static void keep_samples(Tile& tile, int first, int end) {
   }
 }
 
+template <typename Image, typename Background>
 static void render_tile(const RenderJob& job, int column, int row, Tile& tile, RenderedCounts& counts) {
   int places[kGroups];
   int n_places = start_rays(job, column, row, tile, places);
+  if (n_places == 0) return write_background<Image, Background>(job, column, row);
   int n_samples = 0;
   while (n_places || n_samples) {
     n_samples = n_places ? gather_samples(job, tile, n_samples, places, n_places, counts.lookups) : n_samples;
@@ -69,7 +93,7 @@ static void render_tile(const RenderJob& job, int column, int row, Tile& tile, R
     keep_samples(tile, n_shaded, n_samples);
     n_samples -= n_shaded;
   }
-  write_pixels(job, column, row, tile);
+  write_pixels<Image, Background>(job, column, row, tile);
 }
 
 void render_tiles(const RenderJob& job, int64_t first_tile, int64_t last_tile, RenderedCounts& counts) {
@@ -77,10 +101,12 @@ void render_tiles(const RenderJob& job, int64_t first_tile, int64_t last_tile, R
   // Unfilled lanes of a last batch hold the samples of an earlier round, or these: always within the box.
   for (auto& axis : tile.u)
     for (float& value : axis) value = 0.5f;
+  const FrameBuffers& to = job.buffers;
+  auto* run = to.image_bytes ? (to.background_bytes ? &render_tile<uint8_t, uint8_t> : &render_tile<uint8_t, float>)
+                             : (to.background_bytes ? &render_tile<float, uint8_t> : &render_tile<float, float>);
   const int tiles_a_row = (job.width + kTile - 1) / kTile;
   for (int64_t i = first_tile; i < last_tile; ++i)
-    render_tile(job, static_cast<int>(i % tiles_a_row) * kTile, static_cast<int>(i / tiles_a_row) * kTile, tile,
-                counts);
+    run(job, static_cast<int>(i % tiles_a_row) * kTile, static_cast<int>(i / tiles_a_row) * kTile, tile, counts);
 }
 
 }  // namespace dfanerf::cpu::DFANERF_SIMD_NAMESPACE
