@@ -122,8 +122,7 @@ class RenderSession:
             raise ShapeError("condition or head_pose holds NaN or infinity, expected finite numbers")
         if self._shown is not None and torch.equal(self._shown, wanted):
             return
-        self._picture_is_current = False
-        self._shown = wanted
+        self._picture_is_current, self._shown = False, None
         if self._native is not None:
             self._native.fold(wanted[:CONDITION_DIM], wanted[CONDITION_DIM:])
         elif self._frames is not None:
@@ -131,6 +130,7 @@ class RenderSession:
         else:
             there = wanted.to(self.device)
             self._folded = self._field.fold(there[:CONDITION_DIM], there[CONDITION_DIM:])
+        self._shown = wanted
 
     @torch.inference_mode()
     def render(self, out: torch.Tensor | None = None) -> torch.Tensor:
