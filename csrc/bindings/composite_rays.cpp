@@ -42,6 +42,7 @@ void forward(const Tensor& offsets, const Tensor& sigma, const Tensor& rgb, cons
   out.transmittance = checked<float>(transmittance, "transmittance", {rays.n_rays}, device);
   out.distortion = checked<float>(distortion, "distortion", {rays.n_rays}, device);
   out.weights = checked<float>(weights, "weights", {rays.n_samples}, device);
+  check_apart({&colour, &transmittance, &distortion, &weights}, {&offsets, &sigma, &rgb, &t});
   py::gil_scoped_release release;
   if (device == DeviceType::cpu) {
     cpu::composite_rays_forward(rays, out, n_threads);
@@ -69,6 +70,8 @@ void backward(const Tensor& offsets, const Tensor& sigma, const Tensor& rgb, con
   grad.distortion = checked<const float>(grad_distortion, "grad_distortion", {rays.n_rays}, device);
   grad.sigma = checked<float>(grad_sigma, "grad_sigma", {rays.n_samples}, device);
   grad.rgb = checked<float>(grad_rgb, "grad_rgb", {rays.n_samples, 3}, device);
+  check_apart({&grad_sigma, &grad_rgb}, {&offsets, &sigma, &rgb, &t, &transmittance, &weights, &grad_colour,
+                                         &grad_transmittance, &grad_distortion});
   py::gil_scoped_release release;
   if (device == DeviceType::cpu) {
     cpu::composite_rays_backward(rays, grad, n_threads);

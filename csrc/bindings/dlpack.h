@@ -1,14 +1,18 @@
 // From any Python object with __dlpack__ (a torch or numpy array) to a TensorView, without copying and without torch.
 //
 // Bound functions take `const Tensor&` for what they read and `const OutTensor&` for what they write. The caster keeps
-// the memory alive for the call. Read-only memory is refused as an output. Tensors that require grad must be detached
-// by the caller. No synchronisation happens: CUDA functions take the current stream as an integer.
+// the memory alive for the call. Read-only memory is refused as an output; as an input it comes through the buffer
+// protocol where numpy, before 2.1, does not give it to DLPack. Tensors that require grad must be detached by the
+// caller. No synchronisation happens: CUDA functions take the current stream as an integer.
 #pragma once
 
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
+#include <iterator>
 #include <string>
 #include <type_traits>
+#include <utility>
 
 #include "dfanerf/tensor.h"
 
@@ -66,7 +70,11 @@ class Tensor : public TensorView {
   void borrow(pybind11::handle source, bool writable);
 
  private:
-  pybind11::object capsule_;  // its own destructor frees what was exported
+  bool borrow_buffer(pybind11::handle source);
+  void take(const dlpack::Tensor& source);
+
+  pybind11::object capsule_;      // its own destructor frees what was exported
+  pybind11::buffer_info buffer_;  // and so does this one's
 };
 
 // The same, for memory that the function writes.
@@ -90,18 +98,58 @@ inline DType dtype_from_dlpack(dlpack::DataType type) {
                    " bits, is not supported");
 }
 
-inline void Tensor::borrow(pybind11::handle source, bool writable) {
+// A DLPack capsule of an object that has __dlpack__.
+inline pybind11::object export_dlpack(pybind11::handle source) {
   namespace py = pybind11;
   const py::object exporter = source.attr("__dlpack__");
-  const py::int_ no_sync(-1);
+  const py::object place = source.attr("__dlpack_device__")();
+  if (!py::isinstance<py::tuple>(place) || py::len(place) != 2 || !py::isinstance<py::int_>(place[py::int_(0)]))
+    throw ShapeError("__dlpack_device__ returned no (type, number)");
   // numpy accepts no stream but None, and torch on CUDA waits for the default stream unless it is told -1.
-  const auto device_type = source.attr("__dlpack_device__")().cast<py::tuple>()[0].cast<int>();
-  const py::object stream = device_type == dlpack::kCpu ? py::object(py::none()) : py::object(no_sync);
+  const py::object kind = place[py::int_(0)], host_kind = py::int_(static_cast<int>(dlpack::kCpu));
+  const py::object stream = kind.equal(host_kind) ? py::object(py::none()) : py::object(py::int_(-1));
   try {
-    capsule_ = exporter(py::arg("stream") = stream, py::arg("max_version") = py::make_tuple(1, 0));
+    return exporter(py::arg("stream") = stream, py::arg("max_version") = py::make_tuple(1, 0));
   } catch (py::error_already_set& fault) {
     if (!fault.matches(PyExc_TypeError)) throw;
-    capsule_ = exporter(py::arg("stream") = stream);  // an exporter older than DLPack 1.0
+    return exporter(py::arg("stream") = stream);  // an exporter older than DLPack 1.0
+  }
+}
+
+// Memory of the host that is read only, or that DLPack cannot describe. False where there is no such buffer.
+inline bool Tensor::borrow_buffer(pybind11::handle source) {
+  namespace py = pybind11;
+  if (!PyObject_CheckBuffer(source.ptr())) return false;
+  buffer_ = py::reinterpret_borrow<py::buffer>(source).request(false);
+  static constexpr std::pair<const char*, DType> kFormats[] = {
+      {"f", DType::f32}, {"d", DType::f64}, {"e", DType::f16}, {"B", DType::u8},     {"i", DType::i32},
+      {"l", DType::i64}, {"q", DType::i64}, {"I", DType::u32}, {"?", DType::boolean}};
+  const auto* known = std::find_if(std::begin(kFormats), std::end(kFormats),
+                                   [&](const auto& entry) { return buffer_.format == entry.first; });
+  if (known == std::end(kFormats)) throw ShapeError("an array of format '" + buffer_.format + "' is not supported");
+  if (buffer_.ndim > kMaxDims) throw ShapeError("a tensor of more than 8 dimensions");
+  device = DeviceType::cpu;
+  dtype = known->second;
+  data = buffer_.ptr;
+  ndim = static_cast<int>(buffer_.ndim);
+  for (int d = 0; d < ndim; ++d) {
+    shape[d] = buffer_.shape[static_cast<std::size_t>(d)];
+    const int64_t bytes = buffer_.strides[static_cast<std::size_t>(d)];
+    if (bytes % buffer_.itemsize) throw ShapeError("an array whose strides are no multiple of its items");
+    strides[d] = bytes / buffer_.itemsize;
+  }
+  return true;
+}
+
+inline void Tensor::borrow(pybind11::handle source, bool writable) {
+  namespace py = pybind11;
+  try {
+    capsule_ = export_dlpack(source);
+  } catch (py::error_already_set& fault) {
+    if (!fault.matches(PyExc_BufferError)) throw;
+    if (!writable && borrow_buffer(source)) return;
+    throw ShapeError("an array that cannot be " + std::string(writable ? "written" : "read") + ": " +
+                     py::str(fault.value()).cast<std::string>());
   }
 
   const dlpack::Tensor* source_view = nullptr;
@@ -115,25 +163,31 @@ inline void Tensor::borrow(pybind11::handle source, bool writable) {
   } else {
     throw ShapeError("__dlpack__ returned something that is not a DLPack capsule");
   }
+  take(*source_view);
+}
 
-  if (source_view->ndim > kMaxDims) throw ShapeError("a tensor of more than 8 dimensions");
-  switch (source_view->device.type) {
+inline void Tensor::take(const dlpack::Tensor& source) {
+  if (source.ndim < 0 || source.ndim > kMaxDims) throw ShapeError("a tensor of more than 8 dimensions");
+  if (source.ndim > 0 && source.shape == nullptr) throw ShapeError("a tensor without a shape");
+  switch (source.device.type) {
     case dlpack::kCpu:
     case dlpack::kCudaHost: device = DeviceType::cpu; break;
     case dlpack::kCuda:
     case dlpack::kCudaManaged: device = DeviceType::cuda; break;
     default: throw ShapeError("a tensor on a device that is neither the CPU nor a CUDA GPU");
   }
-  device_index = source_view->device.id;
-  dtype = dtype_from_dlpack(source_view->dtype);
-  ndim = source_view->ndim;
-  data = static_cast<char*>(source_view->data) + source_view->byte_offset;
-  int64_t expected = 1;
+  device_index = source.device.id;
+  dtype = dtype_from_dlpack(source.dtype);
+  ndim = source.ndim;
+  int64_t run = 1;
   for (int d = ndim - 1; d >= 0; --d) {
-    shape[d] = source_view->shape[d];
-    strides[d] = source_view->strides ? source_view->strides[d] : expected;
-    expected *= shape[d];
+    shape[d] = source.shape[d];
+    strides[d] = source.strides ? source.strides[d] : run;
+    if (shape[d] < 0 || __builtin_mul_overflow(run, std::max<int64_t>(shape[d], 1), &run))
+      throw ShapeError("a tensor of no sensible shape");
   }
+  if (source.data == nullptr && numel() > 0) throw ShapeError("a tensor without memory");
+  data = static_cast<char*>(source.data) + source.byte_offset;
 }
 
 }  // namespace dfanerf

@@ -2,11 +2,13 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <tuple>
 #include <vector>
 
 #include "bindings/dlpack.h"
 #include "bindings/registry.h"
+#include "cpu/field_checks.h"
 #include "dfanerf/checks.h"
 #include "dfanerf/hash_encode.h"
 
@@ -18,21 +20,18 @@ namespace {
 using Level = std::tuple<float, uint32_t, uint32_t, uint32_t, bool>;  // as ops.hash_encode.HashGridLevel
 
 HashGrid make_grid(const std::vector<Level>& levels, int n_features) {
-  if (levels.empty() || levels.size() > kMaxGridLevels) throw ShapeError("a hash grid has 1 to 32 levels");
   if (n_features != 1 && n_features != 2 && n_features != 4 && n_features != 8)
     throw ShapeError("a hash grid has 1, 2, 4 or 8 features a level, found " + std::to_string(n_features));
+  std::vector<GridLevel> all;
+  for (const auto& [scale, resolution, n_entries, offset, hashed] : levels)
+    all.push_back({scale, resolution, n_entries, offset, hashed});
   HashGrid grid;
-  grid.n_levels = static_cast<int>(levels.size());
+  grid.n_entries = check_levels(all);
+  grid.n_levels = static_cast<int>(all.size());
   grid.n_features = n_features;
-  for (size_t l = 0; l < levels.size(); ++l) {
-    const auto& [scale, resolution, n_entries, offset, hashed] = levels[l];
-    const uint64_t dense = static_cast<uint64_t>(resolution) * resolution * resolution;
-    const bool fits = hashed ? (n_entries & (n_entries - 1)) == 0 : resolution >= 2 && dense <= n_entries;
-    if (n_entries == 0 || offset != grid.n_entries || !fits || !(scale >= 0.0f && scale <= resolution - 1.0f))
-      throw ShapeError("level " + std::to_string(l) + " of the hash grid is inconsistent");
-    grid.levels[l] = {scale, resolution, n_entries, offset, hashed};
-    grid.n_entries += n_entries;
-  }
+  std::copy(all.begin(), all.end(), grid.levels);
+  if (grid.n_entries * n_features > int64_t{1} << 31)  // lanes count features in 32 bits
+    throw ShapeError("a hash grid of more than 2^31 features in all");
   return grid;
 }
 
@@ -43,6 +42,7 @@ void forward(const HashGrid& grid, const Tensor& positions, const Tensor& table,
   const int64_t n = positions.shape[0];
   const float* t = checked<const float>(table, "table", {grid.n_entries, grid.n_features}, device);
   float* o = checked<float>(out, "out", {n, grid.n_output()}, device);
+  check_apart({&out}, {&positions, &table});
   py::gil_scoped_release release;
   if (device == DeviceType::cpu) {
     cpu::hash_encode_forward(grid, p, n, t, o, n_threads);
@@ -67,6 +67,7 @@ void backward(const HashGrid& grid, const Tensor& positions, const Tensor& table
                   ? nullptr
                   : checked<float>(*grad_table, "grad_table", {grid.n_entries, grid.n_features}, device);
   float* gp = grad_positions == nullptr ? nullptr : checked<float>(*grad_positions, "grad_positions", {n, 3}, device);
+  check_apart({grad_table, grad_positions}, {&positions, &table, &grad_out});
   py::gil_scoped_release release;
   if (device == DeviceType::cpu) {
     cpu::hash_encode_backward(grid, p, n, t, g, gt, gp, n_threads);

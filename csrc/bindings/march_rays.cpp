@@ -51,6 +51,8 @@ void count(const Tensor& head_origin, const Tensor& torso_origin, const Tensor& 
   march.resolution = static_cast<int>(size);
   auto* found = const_cast<uint32_t*>(words(hits, march, device));
   int64_t* sums = checked<int64_t>(counts, "counts", {march.n}, device);
+  check_apart({&hits, &counts},
+              {&head_origin, &torso_origin, &neck_origin, &head_slope, &torso_slope, &neck_slope, &jitter, &occupancy});
   py::gil_scoped_release release;
   if (device == DeviceType::cpu) {
     cpu::march_rays_count(march, found, sums, n_threads);
@@ -74,6 +76,7 @@ void write(const Tensor& jitter, float near_m, float step_m, int n_steps, const 
   out.t = checked<float>(t, "t", {kAny}, device);
   out.n_samples = t.shape[0];
   out.ray = checked<int64_t>(ray, "ray", {out.n_samples}, device);
+  check_apart({&ray, &t}, {&jitter, &hits, &offsets});
   py::gil_scoped_release release;
   if (device == DeviceType::cpu) {
     cpu::march_rays_write(march, out, n_threads);

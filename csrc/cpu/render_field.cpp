@@ -105,8 +105,10 @@ struct FieldRenderer::State {
   std::vector<uint16_t> blend;
   std::vector<float> weights[3], biases[3];
   std::vector<uint32_t> weights_bf16[3];
+  bool has_table = false;
 
   void run_fold(const float* base_table, const float* mix, int count) {
+    has_table = true;
     cpu::FoldJob fold{base_table, blend.data(), mix, count, 2 * n_entries, packed.data(), table.data()};
     auto* variant = cpu::choose_fold_table();
     parallel_for(2 * n_entries, kFoldChunk, n_threads, [&](int64_t begin, int64_t end) { variant(fold, begin, end); });
@@ -118,6 +120,9 @@ FieldRenderer::FieldRenderer(std::vector<GridLevel> levels, int hidden, const ui
     : state_(new State) {
   State& s = *state_;
   s.n_entries = check_levels(levels);
+  check_box(aabb);
+  check_count("occupancy cells a side", resolution, 1, kMaxCells);
+  check_count("n_threads", n_threads, 1, ThreadPool::kMaxThreads);
   if (hidden < 8 || hidden > cpu::kMaxHidden || hidden % 8)
     throw ShapeError("hidden: " + std::to_string(hidden) + ", expected a multiple of 8 up to 128");
   s.n_threads = n_threads;
@@ -204,6 +209,8 @@ void FieldRenderer::fold(const float* condition, const float* head_pose) {
   if (s.base.empty()) throw ShapeError("fold before load_constants");
   check_finite(condition, kConditionDim, "condition");
   check_finite(head_pose, kHeadPoseDim, "head_pose");
+  const RayFrame view = folded_view(constants, head_pose);
+  if (ray_steps(view) == kMaxRaySteps) throw ShapeError("head_pose: puts the head out of the camera's reach");
   float normal[kConditionDim], pose[kHeadPoseDim];
   for (int i = 0; i < kConditionDim; ++i)
     normal[i] = normalised(condition, constants.condition_mean, constants.condition_std, i);
@@ -214,8 +221,6 @@ void FieldRenderer::fold(const float* condition, const float* head_pose) {
     for (int k = 0; k < constants.n_blend; ++k) mix[k] = folded_mix(constants, normal, k);
     s.run_fold(s.base.data(), mix.data(), constants.n_blend);
   }
-  const RayFrame view = folded_view(constants, head_pose);
-  if (ray_steps(view) == kMaxRaySteps) throw ShapeError("head_pose: puts the head out of the camera's reach");
   s.job.rays = view;
 }
 
@@ -228,7 +233,9 @@ RenderedCounts FieldRenderer::render(const PictureView& view, const FrameBuffers
   State& s = *state_;
   cpu::RenderJob& job = s.job;
   if (s.biases[0].empty()) throw ShapeError("render before load_network");
+  if (!s.has_table) throw ShapeError("render before fold or load_table");
   if (!(job.rays.step_m > 0.0f)) throw ShapeError("render before fold or place");
+  check_view(view);
   job.n_steps = ray_steps(job.rays);
   job.width = view.width;
   job.height = view.height;

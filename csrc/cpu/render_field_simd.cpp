@@ -19,7 +19,7 @@ DFANERF_HD Image blend(float colour, float transmittance, Background behind) {
   else
     value = (colour + transmittance * behind) * (kBytes ? 255.0f : 1.0f);
   constexpr float kMost = kBytes ? 255.0f : 1.0f;
-  value = value < 0.0f ? 0.0f : value > kMost ? kMost : value;
+  value = value > 0.0f ? value < kMost ? value : kMost : 0.0f;  // 0 for what is no number
   return static_cast<Image>(kBytes ? value + 0.5f : value);
 }
 

@@ -25,6 +25,21 @@ inline const char* name(DType dtype) {
   return "unknown";
 }
 
+inline int64_t item_size(DType dtype) {
+  switch (dtype) {
+    case DType::f64:
+    case DType::i64: return 8;
+    case DType::f32:
+    case DType::i32:
+    case DType::u32: return 4;
+    case DType::f16:
+    case DType::bf16: return 2;
+    case DType::u8:
+    case DType::boolean: return 1;
+  }
+  return 1;
+}
+
 inline const char* name(DeviceType device) {
   return device == DeviceType::cpu ? "cpu" : "cuda";
 }

@@ -18,6 +18,8 @@ namespace dfanerf {
 
 class ThreadPool {
  public:
+  static constexpr int kMaxThreads = 256;
+
   // The pool of this process. It starts no thread until a loop asks for one; a forked child gets its own.
   static ThreadPool& global() {
     static std::mutex guard;
@@ -31,15 +33,16 @@ class ThreadPool {
     return *pool;
   }
 
-  // Calls body(begin, end) for chunks that together cover [0, count), on at most n_threads threads, the caller among
-  // them. The first exception stops the handing out of chunks and is thrown again here. A loop started while another
-  // runs, from another thread or from inside a body, is run by its caller alone.
+  // Calls body(begin, end) for chunks that together cover [0, count), on at most n_threads threads (1 to kMaxThreads,
+  // whatever is asked for), the caller among them. The first exception stops the handing out of chunks and is thrown
+  // again here. A loop started while another runs, from another thread or from inside a body, is run by its caller
+  // alone.
   template <typename Body>
   void parallel_for(int64_t count, int64_t chunk, int n_threads, Body&& body) {
     if (count <= 0) return;
     chunk = std::max<int64_t>(chunk, 1);
     const int64_t n_chunks = (count + chunk - 1) / chunk;
-    n_threads = static_cast<int>(std::min<int64_t>(std::max(n_threads, 1), n_chunks));
+    n_threads = static_cast<int>(std::min<int64_t>(std::clamp(n_threads, 1, kMaxThreads), n_chunks));
     Turn turn{n_threads == 1 || taken_.exchange(true) ? nullptr : &taken_};
     if (!turn.taken) {
       for (int64_t begin = 0; begin < count; begin += chunk) body(begin, std::min(begin + chunk, count));
