@@ -62,6 +62,13 @@ inline void check_box(const float* aabb) {
                        ", expected its upper corner above the lower one");
 }
 
+// What a renderer is built of. Returns how many entries the table has.
+inline int64_t check_field(const std::vector<GridLevel>& levels, const float* aabb, int resolution) {
+  check_box(aabb);
+  check_count("occupancy cells a side", resolution, 1, kMaxCells);
+  return check_levels(levels);
+}
+
 inline void check_view(const PictureView& view) {
   check_count("picture width", view.width, 1, kMaxExtentPx);
   check_count("picture height", view.height, 1, kMaxExtentPx);

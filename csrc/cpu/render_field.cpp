@@ -119,9 +119,7 @@ FieldRenderer::FieldRenderer(std::vector<GridLevel> levels, int hidden, const ui
                              const float* aabb, Precision precision, int n_threads)
     : state_(new State) {
   State& s = *state_;
-  s.n_entries = check_levels(levels);
-  check_box(aabb);
-  check_count("occupancy cells a side", resolution, 1, kMaxCells);
+  s.n_entries = check_field(levels, aabb, resolution);
   check_count("n_threads", n_threads, 1, ThreadPool::kMaxThreads);
   if (hidden < 8 || hidden > cpu::kMaxHidden || hidden % 8)
     throw ShapeError("hidden: " + std::to_string(hidden) + ", expected a multiple of 8 up to 128");

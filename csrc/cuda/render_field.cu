@@ -156,7 +156,7 @@ CudaFieldRenderer::CudaFieldRenderer(std::vector<GridLevel> levels, int hidden, 
                                      int resolution, const float* aabb, int device)
     : state_(new State) {
   State& s = *state_;
-  s.n_entries = check_levels(levels);
+  s.n_entries = check_field(levels, aabb, resolution);
   s.device = device;
   s.hidden = hidden;
   s.job.n_levels = static_cast<int>(levels.size());
@@ -315,9 +315,7 @@ void CudaFieldRenderer::render(const PictureView& view, const FrameBuffers& buff
   if (!s.has_network) throw ShapeError("render before load_network");
   if (!s.has_table) throw ShapeError("render before load_constants or load_table");
   if (!s.has_frame) throw ShapeError("render before fold or place");
-  if (view.width < 1 || view.height < 1 || view.width > 8192 || view.height > 8192)
-    throw ShapeError("a picture of " + std::to_string(view.width) + "x" + std::to_string(view.height) +
-                     " pixels, expected 1 to 8192 each way");
+  check_view(view);
   const OnDevice guard(s.device);
   cuda::RenderJob job = s.job;
   job.view = view;
