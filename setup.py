@@ -177,8 +177,10 @@ class CppTests(Command):
                 build("dfanerf_tests")
             program = [*runner, str(build_dir / "dfanerf_tests")]
             variants = subprocess.run([*program, "--variants"], check=True, capture_output=True, text=True).stdout
-            for variant in variants.split():
-                status = subprocess.run(program, check=False, env={**os.environ, "DFANERF_SIMD": variant}).returncode
+            for number, variant in enumerate(variants.split()):
+                # The emulated GPU knows no SIMD: once is enough.
+                command = program if number == 0 else [*program, "--without", "cuda"]
+                status = subprocess.run(command, check=False, env={**os.environ, "DFANERF_SIMD": variant}).returncode
                 if status != 0:
                     sys.exit(f"the C++ tests failed with status {status}")
 

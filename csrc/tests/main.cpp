@@ -1,4 +1,5 @@
-// Runs every registered test; with --variants, names the SIMD variants that this processor runs (DFANERF_SIMD).
+// Runs every registered test, or those of files whose names do not contain WORD (--without WORD); with --variants, only
+// names the SIMD variants that this processor runs (DFANERF_SIMD).
 #include <cstring>
 
 #include "dfanerf/cpu_features.h"
@@ -18,13 +19,17 @@ int main(int argc, char** argv) {
     print_variants();
     return 0;
   }
+  const char* without = argc > 2 && std::strcmp(argv[1], "--without") == 0 ? argv[2] : nullptr;
+  int n_run = 0;
   for (const auto& test : dfanerf::test::cases()) {
+    if (without != nullptr && std::strstr(test.file, without) != nullptr) continue;
+    ++n_run;
     const int before = dfanerf::test::failures();
     test.run();
     if (dfanerf::test::failures() != before) std::printf("FAILED %s\n", test.name);
   }
   const int failures = dfanerf::test::failures();
-  std::printf("C++ (%s): ran %zu tests, %d checks failed\n", dfanerf::name(dfanerf::cpu_features().level),
-              dfanerf::test::cases().size(), failures);
+  std::printf("C++ (%s): ran %d tests, %d checks failed\n", dfanerf::name(dfanerf::cpu_features().level), n_run,
+              failures);
   return failures == 0 ? 0 : 1;
 }

@@ -8,6 +8,7 @@
 namespace dfanerf::test {
 
 struct Case {
+  const char* file;
   const char* name;
   void (*run)();
 };
@@ -23,14 +24,14 @@ inline int& failures() {
 }
 
 struct Register {
-  Register(const char* name, void (*run)()) { cases().push_back({name, run}); }
+  Register(const char* file, const char* name, void (*run)()) { cases().push_back({file, name, run}); }
 };
 
 }  // namespace dfanerf::test
 
-#define TEST(name)                                                     \
-  static void test_##name();                                           \
-  static dfanerf::test::Register register_##name{#name, &test_##name}; \
+#define TEST(name)                                                               \
+  static void test_##name();                                                     \
+  static dfanerf::test::Register register_##name{__FILE__, #name, &test_##name}; \
   static void test_##name()
 
 #define CHECK(condition)                                                    \
