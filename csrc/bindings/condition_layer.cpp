@@ -36,6 +36,7 @@ void forward(const Tensor& features, const Tensor& rows, const Tensor& frame, co
              const OutTensor& out, uintptr_t stream) {
   const ConditionLayer layer = make_layer(features, rows, frame, weight);
   float* o = checked<float>(out, "out", {layer.n, layer.n_outputs}, DeviceType::cuda);
+  check_apart({&out}, {&features, &rows, &frame, &weight});
 #ifdef DFANERF_WITH_CUDA
   py::gil_scoped_release release;
   cuda::condition_layer_forward(layer, o, stream);
@@ -57,6 +58,7 @@ void backward(const Tensor& features, const Tensor& rows, const Tensor& frame, c
     gradients.features = checked<float>(*grad_features, "grad_features", {layer.n, layer.n_features}, device);
   gradients.rows = checked<float>(grad_rows, "grad_rows", {layer.n_frames, layer.n_outputs}, device);
   gradients.weight = checked<float>(grad_weight, "grad_weight", {layer.n_outputs, layer.n_features}, device);
+  check_apart({grad_features, &grad_rows, &grad_weight}, {&features, &rows, &frame, &weight, &out, &grad_out});
 #ifdef DFANERF_WITH_CUDA
   py::gil_scoped_release release;
   cuda::condition_layer_backward(layer, gradients, stream);

@@ -15,20 +15,7 @@ namespace py = pybind11;
 namespace dfanerf {
 namespace {
 
-// Python threads may call one renderer at the same time; they take turns.
-struct BoundRenderer : CudaFieldRenderer {
-  using CudaFieldRenderer::CudaFieldRenderer;
-  std::mutex mutex;
-};
-
-class Turn {
- public:
-  explicit Turn(BoundRenderer& renderer) : lock_(renderer.mutex) {}
-
- private:
-  py::gil_scoped_release release_;  // before waiting: whose turn it is may need the GIL to end it
-  std::lock_guard<std::mutex> lock_;
-};
+using BoundRenderer = Shared<CudaFieldRenderer>;
 
 // A contiguous float32 tensor on the renderer's GPU.
 const float* on_device(const BoundRenderer& self, const Tensor& tensor, const char* what,
@@ -47,13 +34,11 @@ const float* anywhere(const Tensor& tensor, const char* what, std::initializer_l
 
 std::unique_ptr<BoundRenderer> make_renderer(const std::vector<LevelTuple>& levels, int hidden, const Tensor& occupancy,
                                              const Tensor& aabb, int device) {
-  const int64_t cells = occupancy.ndim == 3 ? occupancy.shape[0] : 0;
-  if (cells < 1 || cells > 1024)
-    throw ShapeError("occupancy: shape " + shape_text(occupancy) + ", expected (R, R, R) with R of 1 to 1024");
+  const int cells = cells_a_side(occupancy);
   const auto* occupied = checked<uint8_t>(occupancy, "occupancy", {cells, cells, cells});
   const auto* box = checked<float>(aabb, "aabb", {2, 3});
   py::gil_scoped_release release;
-  return std::make_unique<BoundRenderer>(grid_levels(levels), hidden, occupied, static_cast<int>(cells), box, device);
+  return std::make_unique<BoundRenderer>(grid_levels(levels), hidden, occupied, cells, box, device);
 }
 
 void load_table(BoundRenderer& self, const Tensor& table, uintptr_t stream) {
@@ -80,7 +65,7 @@ void load_constants(BoundRenderer& self, const Tensor& condition_mean, const Ten
   const int64_t hidden = self.hidden(), entries = self.n_entries();
   if (!(step_m > 0.0f && std::isfinite(step_m))) throw ShapeError("step_m: expected a positive length");
   const float* blended = anywhere(tables, "tables", {kAny, entries, 2});
-  if (tables.shape[0] > 1024) throw ShapeError("tables: expected at most 1024 of them");
+  check_count("the number of tables", tables.shape[0], 0, kMaxTables);
   FoldConstants constants;
   constants.n_blend = static_cast<int>(tables.shape[0]);
   constants.condition_mean = anywhere(condition_mean, "condition_mean", {kConditionDim});
@@ -115,23 +100,12 @@ void place(BoundRenderer& self, const Tensor& head_to_camera, const Tensor& tors
 
 void render(BoundRenderer& self, const std::array<float, 3>& intrinsics, const Tensor& background,
             const OutTensor& image, const OutTensor* alpha, const OutTensor* depth, uintptr_t stream) {
-  if (image.ndim != 3 || image.shape[0] > 8192 || image.shape[1] > 8192)
-    throw ShapeError("image: shape " + shape_text(image) + ", expected (H, W, 3), at most 8192 pixels a side");
-  const PictureView view{static_cast<int>(image.shape[1]), static_cast<int>(image.shape[0]), intrinsics[0],
-                         intrinsics[1], intrinsics[2]};
-  for (const auto& [tensor, what] :
-       {std::pair<const Tensor*, const char*>{&background, "background"}, {&image, "image"}})
-    if (tensor->device == DeviceType::cuda && tensor->device_index != self.device())
-      throw ShapeError(std::string(what) + ": lies on another GPU than the renderer");
-  FrameBuffers buffers;
-  buffers.background = background.data;
-  buffers.background_bytes = background.dtype == DType::u8;
-  buffers.background_row = picture_row(background, "background", view.height, view.width, DeviceType::cuda);
-  buffers.image = image.data;
-  buffers.image_bytes = image.dtype == DType::u8;
-  buffers.image_row = picture_row(image, "image", view.height, view.width, DeviceType::cuda);
-  if (alpha != nullptr) buffers.alpha = const_cast<float*>(on_device(self, *alpha, "alpha", {view.height, view.width}));
-  if (depth != nullptr) buffers.depth = const_cast<float*>(on_device(self, *depth, "depth", {view.height, view.width}));
+  const PictureView view = read_view(image, intrinsics);
+  const FrameBuffers buffers = read_buffers(background, image, alpha, depth, view, DeviceType::cuda);
+  for (const Tensor* tensor : {&background, static_cast<const Tensor*>(&image), static_cast<const Tensor*>(alpha),
+                               static_cast<const Tensor*>(depth)})
+    if (tensor != nullptr && tensor->device_index != self.device())
+      throw ShapeError("a picture lies on another GPU than the renderer");
   const Turn turn(self);
   self.render(view, buffers, stream);
 }

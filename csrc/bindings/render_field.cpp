@@ -1,28 +1,17 @@
 // The CPU renderer as the class _C.FieldRenderer.
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-
 #include <array>
 #include <cmath>
-#include <cstdlib>
-#include <mutex>
+#include <memory>
 #include <string>
 #include <tuple>
 
-#include "bindings/dlpack.h"
+#include "bindings/field_arguments.h"
 #include "bindings/registry.h"
-#include "cpu/field_checks.h"
-#include "dfanerf/checks.h"
-#include "dfanerf/render_field.h"
 
 namespace py = pybind11;
 
 namespace dfanerf {
 namespace {
-
-using LevelTuple = std::tuple<float, uint32_t, uint32_t, uint32_t, bool>;  // HashGridLevel of ops/hash_encode.py
-
-constexpr int64_t kMaxTables = 1024;  // to mix
 
 Precision parse_precision(const std::string& text) {
   if (text == "float32") return Precision::float32;
@@ -30,34 +19,16 @@ Precision parse_precision(const std::string& text) {
   throw ShapeError("precision is '" + text + "', expected float32 or bfloat16");
 }
 
-// Python threads may call one renderer at the same time; they take turns.
-struct BoundRenderer : FieldRenderer {
-  using FieldRenderer::FieldRenderer;
-  std::mutex mutex;
-};
-
-class Turn {
- public:
-  explicit Turn(BoundRenderer& renderer) : lock_(renderer.mutex) {}
-
- private:
-  py::gil_scoped_release release_;  // before waiting: whose turn it is may need the GIL to end it
-  std::lock_guard<std::mutex> lock_;
-};
+using BoundRenderer = Shared<FieldRenderer>;
 
 std::unique_ptr<BoundRenderer> make_renderer(const std::vector<LevelTuple>& levels, int hidden, const Tensor& occupancy,
                                              const Tensor& aabb, const std::string& precision, int n_threads) {
-  std::vector<GridLevel> grid;
-  for (const auto& [scale, resolution, n_entries, offset, hashed] : levels)
-    grid.push_back(GridLevel{scale, resolution, n_entries, offset, hashed});
-  const int64_t cells = occupancy.ndim == 3 ? occupancy.shape[0] : 0;
-  check_count("occupancy cells a side", cells, 1, kMaxCells);
+  const int cells = cells_a_side(occupancy);
   const auto* occupied = checked<uint8_t>(occupancy, "occupancy", {cells, cells, cells});
   const auto* box = checked<float>(aabb, "aabb", {2, 3});
   const Precision chosen = parse_precision(precision);
   py::gil_scoped_release release;
-  return std::make_unique<BoundRenderer>(std::move(grid), hidden, occupied, static_cast<int>(cells), box, chosen,
-                                         n_threads);
+  return std::make_unique<BoundRenderer>(grid_levels(levels), hidden, occupied, cells, box, chosen, n_threads);
 }
 
 void load_table(BoundRenderer& self, const Tensor& table) {
@@ -84,9 +55,9 @@ void load_constants(BoundRenderer& self, const Tensor& condition_mean, const Ten
                     const Tensor& neck, float step_m, const Tensor& base, const Tensor& tables) {
   const int64_t hidden = self.hidden(), entries = self.n_entries();
   if (!(step_m > 0.0f && std::isfinite(step_m))) throw ShapeError("step_m: expected a positive length");
-  if (tables.ndim == 3) check_count("the number of tables", tables.shape[0], 0, kMaxTables);
   FoldConstants constants;
   const float* blended = checked<float>(tables, "tables", {kAny, entries, 2});
+  check_count("the number of tables", tables.shape[0], 0, kMaxTables);
   constants.n_blend = static_cast<int>(tables.shape[0]);
   constants.condition_mean = checked<float>(condition_mean, "condition_mean", {kConditionDim});
   constants.condition_std = checked<float>(condition_std, "condition_std", {kConditionDim});
@@ -111,37 +82,9 @@ void fold(BoundRenderer& self, const Tensor& condition, const Tensor& head_pose)
   self.fold(c, h);
 }
 
-// Rows of a (H, W, 3) picture may be apart or run upwards; pixels within a row follow each other. Rows that are written
-// may not be the same memory.
-int64_t picture_row(const TensorView& view, const char* what, int height, int width, bool written) {
-  const std::string who = std::string(what) + ": ";
-  if (view.dtype != DType::u8 && view.dtype != DType::f32)
-    throw ShapeError(who + "dtype " + name(view.dtype) + ", expected uint8 or float32");
-  if (view.device != DeviceType::cpu) throw ShapeError(who + "lies on " + name(view.device) + ", expected cpu");
-  if (view.ndim != 3 || view.shape[0] != height || view.shape[1] != width || view.shape[2] != 3)
-    throw ShapeError(who + "shape " + shape_text(view) + ", expected (" + std::to_string(height) + ", " +
-                     std::to_string(width) + ", 3)");
-  if (view.strides[2] != 1 || (width > 1 && view.strides[1] != 3))
-    throw ShapeError(who + "pixels of a row are not contiguous; call .contiguous() first");
-  if (written && height > 1 && std::abs(view.strides[0]) < 3 * width) throw ShapeError(who + "its rows overlap");
-  if (view.dtype == DType::f32) check_alignment<float>(view, what);
-  return view.strides[0];
-}
-
-void copy_floats(const Tensor& source, const char* what, std::initializer_list<int64_t> shape, float* target) {
-  const auto* values = checked<float>(source, what, shape);
-  std::copy(values, values + source.numel(), target);
-}
-
 void place(BoundRenderer& self, const Tensor& head_to_camera, const Tensor& torso_to_camera, const Tensor& neck,
            const std::array<float, 3>& range) {
-  Placement placement{};
-  copy_floats(head_to_camera, "head_to_camera", {3, 4}, placement.head_to_camera);
-  copy_floats(torso_to_camera, "torso_to_camera", {3, 4}, placement.torso_to_camera);
-  copy_floats(neck, "neck", {4}, placement.neck);
-  placement.near_m = range[0];
-  placement.far_m = range[1];
-  placement.step_m = range[2];
+  const Placement placement = read_placement(head_to_camera, torso_to_camera, neck, range);
   const Turn turn(self);
   self.place(placement);
 }
@@ -149,24 +92,8 @@ void place(BoundRenderer& self, const Tensor& head_to_camera, const Tensor& tors
 std::tuple<uint64_t, uint64_t> render(BoundRenderer& self, const std::array<float, 3>& intrinsics,
                                       const Tensor& background, const OutTensor& image, const OutTensor& alpha,
                                       const OutTensor& depth) {
-  PictureView view{};
-  view.focal_px = intrinsics[0];
-  view.cx = intrinsics[1];
-  view.cy = intrinsics[2];
-  if (image.ndim != 3 || image.shape[0] > kMaxExtentPx || image.shape[1] > kMaxExtentPx)
-    throw ShapeError("image: shape " + shape_text(image) + ", expected (H, W, 3), at most 8192 pixels a side");
-  view.height = static_cast<int>(image.shape[0]);
-  view.width = static_cast<int>(image.shape[1]);
-  FrameBuffers buffers;
-  buffers.background = background.data;
-  buffers.background_bytes = background.dtype == DType::u8;
-  buffers.background_row = picture_row(background, "background", view.height, view.width, false);
-  buffers.image = image.data;
-  buffers.image_bytes = image.dtype == DType::u8;
-  buffers.image_row = picture_row(image, "image", view.height, view.width, true);
-  buffers.alpha = checked<float>(alpha, "alpha", {view.height, view.width});
-  buffers.depth = checked<float>(depth, "depth", {view.height, view.width});
-  check_apart({&image, &alpha, &depth}, {&background});
+  const PictureView view = read_view(image, intrinsics);
+  const FrameBuffers buffers = read_buffers(background, image, &alpha, &depth, view, DeviceType::cpu);
   RenderedCounts counts;
   {
     const Turn turn(self);
