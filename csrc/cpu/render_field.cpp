@@ -174,6 +174,7 @@ void FieldRenderer::load_constants(const FoldConstants& constants, const float* 
   State& s = *state_;
   if (s.biases[0].empty()) throw ShapeError("load_constants before load_network");
   s.owned.clear();
+  s.base.clear();  // nothing to fold until all of it is there
   const auto keep = [&](const float* values, int count) {
     s.owned.emplace_back(values, values + count);
     return s.owned.back().data();
