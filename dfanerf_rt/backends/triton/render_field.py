@@ -24,6 +24,8 @@ MIN_DOT = 16
 MAX_HIDDEN = 128
 MAX_CODE = 128
 """Largest hidden layer, and width of the encoding, that a program holds."""
+MAX_TABLE = 2**31 - 1
+"""Numbers of the table, whose places the kernel counts in 32 bits."""
 
 
 def render_field(
@@ -50,7 +52,7 @@ def render_frame(
             sums stay in float32.
 
     Raises:
-        ShapeError: the network is wider than a program holds.
+        ShapeError: the network is wider than a program holds, or the table larger than 32 bits count.
     """
     from dfanerf_rt.backends.triton.kernels import render_field as kernels
 
@@ -61,6 +63,8 @@ def render_frame(
             f"the network is {grid.n_output} wide at its input and {hidden} hidden, expected at most {MAX_CODE} and "
             f"{MAX_HIDDEN} for the triton renderer; use the backend reference"
         )
+    if folded.table.numel() > MAX_TABLE:
+        raise ShapeError(f"table has {folded.table.numel()} numbers, the triton renderer takes at most {MAX_TABLE}")
     target = image if image.is_contiguous() else torch.empty_like(image, memory_format=torch.contiguous_format)
     alpha = torch.empty(camera.height, camera.width, device=device)
     depth = torch.empty_like(alpha)
