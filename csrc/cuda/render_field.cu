@@ -17,9 +17,10 @@ namespace dfanerf {
 namespace cuda {
 namespace {
 
-// Two blocks an SM, where the network leaves them the registers.
+// Two blocks an SM, where the network leaves them the registers: 128 of them are enough for what grids usually have.
 template <typename Net>
-__global__ void __launch_bounds__(kRenderThreads, Net::kHidden <= 64 ? 2 : 1)
+__global__ void __launch_bounds__(kRenderThreads,
+                                  Net::kHidden == 32 || (Net::kHidden == 64 && Net::kInputTiles <= 2) ? 2 : 1)
     render_kernel(const __grid_constant__ RenderJob job) {
   render_rays<Net>(job);
 }

@@ -11,6 +11,7 @@
 namespace DFANERF_CUDA_NAMESPACE {
 
 constexpr int kNoRay = -1;
+constexpr int kPixelRow = 8192;  // no picture is wider
 // A warp goes on once this many lanes stand at a sample for every one that still searches. To wait for all, it would
 // search 15 times a round with 5 lanes at work; so it is 4 times with 15, for rounds that are a tenth less full
 // (counted on the bundled avatar at 128x128).
@@ -22,7 +23,7 @@ struct LaneRay {
   RaySum sum;
   float hop;  // samples a metre of empty space that the ray may leave out
   int index;  // of its next sample
-  int x, y;   // its pixel; x is kNoRay where the lane has none
+  int pixel;  // y * kPixelRow + x, or kNoRay
 };
 
 DFANERF_DEVICE uint32_t tiles_across(const PictureView& view) {
@@ -37,15 +38,13 @@ DFANERF_DEVICE uint32_t queue_length(const PictureView& view) {
 // Ray `number` of the queue, in Z-order within its tile; none where that pixel lies outside the picture.
 DFANERF_DEVICE void start_ray(const PictureView& view, const RayFrame& frame, uint32_t number, LaneRay& lane) {
   const uint32_t tile = number / kLanes;
-  lane.x =
+  const auto x =
       static_cast<int>(tile % tiles_across(view) * kTileWidth + ((number & 1) | (number >> 1 & 2) | (number >> 2 & 4)));
-  lane.y = static_cast<int>(tile / tiles_across(view) * kTileHeight + ((number >> 1 & 1) | (number >> 2 & 2)));
-  if (lane.x >= view.width || lane.y >= view.height) {
-    lane.x = kNoRay;
-    return;
-  }
-  float direction[3] = {(static_cast<float>(lane.x) + (0.5f - view.cx)) / view.focal_px,
-                        (static_cast<float>(lane.y) + (0.5f - view.cy)) / view.focal_px, 1.0f};
+  const auto y = static_cast<int>(tile / tiles_across(view) * kTileHeight + ((number >> 1 & 1) | (number >> 2 & 2)));
+  if (x >= view.width || y >= view.height) return;
+  lane.pixel = y * kPixelRow + x;
+  float direction[3] = {(static_cast<float>(x) + (0.5f - view.cx)) / view.focal_px,
+                        (static_cast<float>(y) + (0.5f - view.cy)) / view.focal_px, 1.0f};
   const float length = sqrtf(fmaf(direction[0], direction[0], fmaf(direction[1], direction[1], 1.0f)));
 #pragma unroll
   for (int axis = 0; axis < 3; ++axis) direction[axis] /= length;
@@ -56,9 +55,14 @@ DFANERF_DEVICE void start_ray(const PictureView& view, const RayFrame& frame, ui
   lane.sum = RaySum{};
 }
 
+DFANERF_DEVICE float sample_distance(const RayFrame& frame, int index) {
+  return fmaf(static_cast<float>(index) + 0.5f, frame.step_m, frame.near_m);
+}
+
 DFANERF_DEVICE void write_pixel(const PictureView& view, const FrameBuffers& to, const LaneRay& lane) {
   const float colour[3] = {lane.sum.r, lane.sum.g, lane.sum.b};
-  const int64_t from = lane.y * to.background_row + 3 * lane.x, at = lane.y * to.image_row + 3 * lane.x;
+  const int x = lane.pixel % kPixelRow, y = lane.pixel / kPixelRow;
+  const int64_t from = y * to.background_row + 3 * x, at = y * to.image_row + 3 * x;
 #pragma unroll
   for (int c = 0; c < 3; ++c) {
     const float behind = to.background_bytes
@@ -70,7 +74,7 @@ DFANERF_DEVICE void write_pixel(const PictureView& view, const FrameBuffers& to,
     else
       static_cast<float*>(to.image)[at + c] = value;
   }
-  const int64_t pixel = static_cast<int64_t>(lane.y) * view.width + lane.x;
+  const int64_t pixel = static_cast<int64_t>(y) * view.width + x;
   const float alpha = 1.0f - lane.sum.transmittance;
   if (to.alpha != nullptr) to.alpha[pixel] = alpha;
   if (to.depth != nullptr) to.depth[pixel] = lane.sum.depth / fmaxf(alpha, 1e-6f);
@@ -78,24 +82,24 @@ DFANERF_DEVICE void write_pixel(const PictureView& view, const FrameBuffers& to,
 
 // The rays that a warp has taken from the queue and not yet given to its lanes; the same in all lanes.
 struct TakenRays {
-  uint32_t next = 0, end = 0;
+  uint32_t next = 0;  // at the first of a tile, there is none left of the tile before
   bool drained = false;
 
   // Gives rays to lanes without one, as far as those of one tile go.
   DFANERF_DEVICE void give(const RenderJob& job, const RayFrame& frame, LaneRay& lane) {
     const int number = lane_index();
-    const uint32_t wanting = vote(lane.x == kNoRay);
+    const uint32_t wanting = vote(lane.pixel == kNoRay);
     if (drained || wanting == 0) return;
-    if (next == end) {
+    if (next % kLanes == 0) {
       uint32_t first = 0;
       if (number == 0) first = fetch_add(&job.queue->next, kLanes);
       next = from_lane(first, 0);
-      end = next + kLanes;
       drained = next >= queue_length(job.view);
       if (drained) return;
     }
+    const uint32_t end = next / kLanes * kLanes + kLanes;
     const uint32_t mine = next + static_cast<uint32_t>(count_bits(wanting & ((1u << number) - 1u)));
-    if (lane.x == kNoRay && mine < end) start_ray(job.view, frame, mine, lane);
+    if (lane.pixel == kNoRay && mine < end) start_ray(job.view, frame, mine, lane);
     next += static_cast<uint32_t>(count_bits(wanting));
     if (next > end) next = end;
   }
@@ -121,32 +125,31 @@ DFANERF_DEVICE void render_rays(const RenderJob& job) {
   sync_block();
 
   LaneRay lane{};
-  lane.x = kNoRay;
+  lane.pixel = kNoRay;
   TakenRays taken;
   uint32_t samples = 0, lookups = 0;
   for (;;) {
     // The lanes to their rays' next occupied samples; the last few need not be waited for.
     bool standing = false;
     uint32_t found;
-    float u[3], distance = 0.0f;
+    float u[3];
     for (;;) {
-      if (lane.x != kNoRay && lane.index >= frame.n_steps) {
+      if (lane.pixel != kNoRay && lane.index >= frame.n_steps) {
         write_pixel(job.view, job.buffers, lane);
-        lane.x = kNoRay;
+        lane.pixel = kNoRay;
       }
       taken.give(job, frame.rays, lane);
-      const bool searching = lane.x != kNoRay && !standing;
+      const bool searching = lane.pixel != kNoRay && !standing;
       lookups += static_cast<uint32_t>(count_bits(vote(searching)));
       if (searching) {
-        distance = fmaf(static_cast<float>(lane.index) + 0.5f, frame.rays.step_m, frame.rays.near_m);
-        math::ray_position(frame.rays, lane.ray, distance, u);
+        math::ray_position(frame.rays, lane.ray, sample_distance(frame.rays, lane.index), u);
         float empty;
         standing = math::occupancy_lookup(job.skip, frame.rays.extent, u, empty) != 0;
         // Nothing lies within `empty` metres: the first sample that far or farther is the next candidate.
         if (!standing) lane.index += static_cast<int>(fminf(empty * lane.hop, 1e6f)) + 1;
       }
       found = vote(standing);
-      const uint32_t late = vote(lane.x == kNoRay ? !taken.drained : !standing);
+      const uint32_t late = vote(lane.pixel == kNoRay ? !taken.drained : !standing);
       if (kPatience * count_bits(late) <= count_bits(found)) break;
     }
     if (found == 0) break;
@@ -159,7 +162,7 @@ DFANERF_DEVICE void render_rays(const RenderJob& job) {
     if (standing) {
       const float passing = math::exponential(math::density(raw[0]) * -frame.rays.step_m);
       const bool opaque = math::add_sample(lane.sum, passing, math::logistic(raw[1]), math::logistic(raw[2]),
-                                           math::logistic(raw[3]), distance);
+                                           math::logistic(raw[3]), sample_distance(frame.rays, lane.index));
       lane.index = opaque ? kMaxRaySteps : lane.index + 1;
     }
   }

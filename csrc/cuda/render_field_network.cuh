@@ -46,16 +46,16 @@ DFANERF_DEVICE void encode(const RenderJob& job, int n_words, const float* u, ui
   for (int l = job.n_levels; l < n_words; ++l) input[swizzled(l, lane)] = 0u;
 }
 
-// 16 outputs of a layer for N tiles of 16 samples: out = relu(W in + bias), packed as an input tile.
-template <int N, int kTiles>
-DFANERF_DEVICE void dense_relu(const uint32_t* weights, const float* bias, const uint32_t (&in)[N][kTiles][4], int lane,
-                               uint32_t (&out)[N][4]) {
-  float sum[N][2][4];
+// 16 outputs of a layer for the warp's two tiles of 16 samples: out = relu(W in + bias), packed as an input tile.
+template <int kTiles>
+DFANERF_DEVICE void dense_relu(const uint32_t* weights, const float* bias, const uint32_t (&in)[2][kTiles][4], int lane,
+                               uint32_t (&out)[2][4]) {
+  float sum[2][2][4];
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const float left = bias[8 * half + lane % 4 * 2], right = bias[8 * half + lane % 4 * 2 + 1];
 #pragma unroll
-    for (int tile = 0; tile < N; ++tile) {
+    for (int tile = 0; tile < 2; ++tile) {
       sum[tile][half][0] = sum[tile][half][2] = left;
       sum[tile][half][1] = sum[tile][half][3] = right;
     }
@@ -64,13 +64,13 @@ DFANERF_DEVICE void dense_relu(const uint32_t* weights, const float* bias, const
   for (int k = 0; k < kTiles; ++k) {
     const Words4 w = reinterpret_cast<const Words4*>(weights)[k * kLanes + lane];
 #pragma unroll
-    for (int tile = 0; tile < N; ++tile) {
+    for (int tile = 0; tile < 2; ++tile) {
       multiply_add(sum[tile][0], in[tile][k], w.x, w.y);
       multiply_add(sum[tile][1], in[tile][k], w.z, w.w);
     }
   }
 #pragma unroll
-  for (int tile = 0; tile < N; ++tile)
+  for (int tile = 0; tile < 2; ++tile)
 #pragma unroll
     for (int part = 0; part < 4; ++part) {
       const float* pair = &sum[tile][part >> 1][(part & 1) * 2];
@@ -78,14 +78,14 @@ DFANERF_DEVICE void dense_relu(const uint32_t* weights, const float* bias, const
     }
 }
 
-// The first layer of the warp's tiles from `first` on, N of them together.
-template <typename Net, int N>
-DFANERF_DEVICE void first_layer(const uint32_t* weights, const float* biases, const uint32_t* input, int first,
-                                int lane, uint32_t (&hidden)[2][Net::kHiddenTiles][4]) {
-  uint32_t sample[N][Net::kInputTiles][4];
+// The first layer for the warp's two tiles.
+template <typename Net>
+DFANERF_DEVICE void first_layer(const uint32_t* weights, const float* biases, const uint32_t* input, int lane,
+                                uint32_t (&hidden)[2][Net::kHiddenTiles][4]) {
+  uint32_t sample[2][Net::kInputTiles][4];
 #pragma unroll
-  for (int rows = 0; rows < 2 * N; ++rows) {  // eight samples each
-    const uint32_t* words = input + swizzled(lane % 4, 16 * first + 8 * rows + lane / 4);
+  for (int rows = 0; rows < 4; ++rows) {  // eight samples each
+    const uint32_t* words = input + swizzled(lane % 4, 8 * rows + lane / 4);
 #pragma unroll
     for (int k = 0; k < Net::kInputTiles; ++k) {
       sample[rows >> 1][k][rows & 1] = words[8 * k * kLanes];
@@ -94,12 +94,12 @@ DFANERF_DEVICE void first_layer(const uint32_t* weights, const float* biases, co
   }
 #pragma unroll
   for (int j = 0; j < Net::kHiddenTiles; ++j) {
-    uint32_t out[N][4];
+    uint32_t out[2][4];
     dense_relu(weights + Net::kFirst + j * Net::kInputTiles * 4 * kLanes, biases + 16 * j, sample, lane, out);
 #pragma unroll
-    for (int tile = 0; tile < N; ++tile)
+    for (int tile = 0; tile < 2; ++tile)
 #pragma unroll
-      for (int part = 0; part < 4; ++part) hidden[first + tile][j][part] = out[tile][part];
+      for (int part = 0; part < 4; ++part) hidden[tile][j][part] = out[tile][part];
   }
 }
 
@@ -109,14 +109,7 @@ DFANERF_DEVICE void network(const uint32_t* weights, const float* biases, uint32
   const int lane = lane_index();
   sync_warp();  // the samples are written
   uint32_t hidden[2][Net::kHiddenTiles][4];
-  // Both tiles together read the weights once. Of a wide input that would take too many registers; the barrier then
-  // keeps the compiler from doing both at once all the same.
-  constexpr int kTogether = Net::kInputTiles <= 2 ? 2 : 1;
-#pragma unroll
-  for (int tile = 0; tile < 2; tile += kTogether) {
-    if (tile > 0) sync_warp();
-    first_layer<Net, kTogether>(weights, biases, input, tile, lane, hidden);
-  }
+  first_layer<Net>(weights, biases, input, lane, hidden);
 
   // Sixteen units of the second layer at a time, each handed on to the outputs at once.
   float sum[2][4] = {};
