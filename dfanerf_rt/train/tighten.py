@@ -12,11 +12,12 @@ from dfanerf_rt.field.field import ConditionalField, field_values
 from dfanerf_rt.ops.composite_rays import composite_rays
 from dfanerf_rt.ops.march_rays import march_rays, march_space, sample_positions
 
-LEAST_WEIGHT = 5e-3
+LEAST_WEIGHT = 2e-3
 """A cell stays where one of its samples weighs more than this."""
-FRAMES = 48
-COARSE_RAYS_PER_FRAME = 12_000
-FINE_RAYS_PER_FRAME = 40_000
+FRAMES = 300
+"""So many, because a pose that none of them shows would find holes in the hair and at the shoulders."""
+COARSE_RAYS_PER_FRAME = 6_000
+FINE_RAYS_PER_FRAME = 30_000
 
 
 def telling_frames(condition: torch.Tensor, head_pose: torch.Tensor) -> list[int]:
@@ -41,7 +42,8 @@ def tighten_occupancy(
 ) -> float:
     """Refine ``field.occupancy`` to the field's own resolution, and keep the cells that show in one of the frames.
 
-    A cell's six neighbours are kept with it: rays between those that were looked at may meet them.
+    Gaps of a cell between them are filled, and six neighbours of each kept: rays between those that were looked at may
+    meet them.
 
     Args:
         field: the trained field.
@@ -59,7 +61,7 @@ def tighten_occupancy(
         most = _most_weight(field, views, directions, resolution, n_rays, generator)
         coarse = field.occupancy[None, None].float()
         known = torch.nn.functional.interpolate(coarse, size=(resolution,) * 3, mode="nearest")[0, 0]
-        field.occupancy = (_with_neighbours(most > LEAST_WEIGHT) & (known > 0)).to(torch.uint8)
+        field.occupancy = (_with_margin(most > LEAST_WEIGHT) & (known > 0)).to(torch.uint8)
     return float(field.occupancy.float().mean())
 
 
@@ -85,11 +87,13 @@ def _most_weight(
     return most.view(resolution, resolution, resolution)
 
 
-def _with_neighbours(cells: torch.Tensor) -> torch.Tensor:
-    """(R, R, R) bool: the cells and the six neighbours of each."""
-    grown = cells.clone()
+def _with_margin(cells: torch.Tensor) -> torch.Tensor:
+    """(R, R, R) bool: the cells, what lies in gaps of a cell between them, and the six neighbours of each."""
+    grown = torch.nn.functional.max_pool3d(cells[None].float(), 3, stride=1, padding=1)
+    closed = torch.nn.functional.max_pool3d(-grown, 3, stride=1, padding=1)[0] < 0
+    kept = closed.clone()
     for axis in range(3):
         n = cells.shape[axis] - 1
-        grown.narrow(axis, 0, n).logical_or_(cells.narrow(axis, 1, n))
-        grown.narrow(axis, 1, n).logical_or_(cells.narrow(axis, 0, n))
-    return grown
+        kept.narrow(axis, 0, n).logical_or_(closed.narrow(axis, 1, n))
+        kept.narrow(axis, 1, n).logical_or_(closed.narrow(axis, 0, n))
+    return kept

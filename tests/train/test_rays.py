@@ -55,7 +55,7 @@ def test_both_ends_of_everything_are_told() -> None:
     condition, pose = torch.zeros(500, CONDITION_DIM), torch.zeros(500, 6)
     condition[101, 7], pose[303, 2] = 1.0, -1.0
     frames = telling_frames(condition, pose)
-    assert {0, 101, 303, 499} <= set(frames) and len(frames) <= 48 + 2 * (CONDITION_DIM + 6)
+    assert {0, 101, 303, 499} <= set(frames) and len(frames) <= 300 + 2 * (CONDITION_DIM + 6)
 
 
 def test_cells_that_show_nothing_go_and_the_picture_stays() -> None:
