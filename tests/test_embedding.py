@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -82,3 +83,12 @@ def test_the_example_also_builds_inside_the_repositorys_tree(tmp_path: Path) -> 
     command = ["cmake", "-S", str(REPOSITORY / "examples" / "cpp"), "-B", str(tmp_path), "-GNinja"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_python_example_renders_into_an_array() -> None:
+    if native.unavailable_reason() is not None:
+        pytest.skip(str(native.unavailable_reason()))
+    done = run(sys.executable, REPOSITORY / "examples" / "embed.py")
+    assert done.returncode == 0, done.stderr
+    found = re.fullmatch(r"256x256, mean (\d+)\n", done.stdout)
+    assert found and 50 < int(found[1]) < 200

@@ -104,7 +104,7 @@ class RenderSession:
         return counter.samples if counter is not None else None
 
     @torch.inference_mode()
-    def fold(self, condition: torch.Tensor, head_pose: torch.Tensor) -> None:
+    def fold(self, condition: torch.Tensor | np.ndarray, head_pose: torch.Tensor | np.ndarray) -> None:
         """Set what the next picture shows.
 
         Args:
@@ -117,7 +117,7 @@ class RenderSession:
         for name, value, count in (("condition", condition, CONDITION_DIM), ("head_pose", head_pose, HEAD_POSE_DIM)):
             if tuple(value.shape) != (count,):
                 raise ShapeError(f"{name} has shape {tuple(value.shape)}, expected ({count},)")
-        wanted = torch.cat([value.detach().to("cpu", torch.float32) for value in (condition, head_pose)])
+        wanted = torch.cat([torch.as_tensor(v).detach().to("cpu", torch.float32) for v in (condition, head_pose)])
         if not bool(torch.isfinite(wanted).all()):
             raise ShapeError("condition or head_pose holds NaN or infinity, expected finite numbers")
         if self._shown is not None and torch.equal(self._shown, wanted):
@@ -133,19 +133,25 @@ class RenderSession:
         self._shown = wanted
 
     @torch.inference_mode()
-    def render(self, out: torch.Tensor | None = None) -> torch.Tensor:
+    def render(self, out: torch.Tensor | np.ndarray | None = None) -> torch.Tensor:
         """The picture of what was folded last.
 
         Args:
-            out: (H, W, 3) uint8 that receives it; None for a buffer that the next call overwrites. Of a picture from
-                a GPU, it may lie in host memory: if that is pinned, it is there when the current stream has come by.
+            out: (H, W, 3) uint8 that receives it, a tensor or a numpy array, without a copy on the CPU; None for a
+                buffer that the next call overwrites. Of a picture from a GPU, it may lie in host memory: if that is
+                pinned, it is there when the current stream has come by.
 
         Returns:
-            (H, W, 3) uint8 sRGB: ``out``, or a buffer on the session's device.
+            (H, W, 3) uint8 sRGB: ``out`` (of a numpy array, the tensor that shares its memory), or a buffer on the
+            session's device.
 
         Raises:
-            ShapeError: ``out`` is of another shape or dtype, or nothing was folded yet.
+            ShapeError: ``out`` is of another shape or dtype or read-only, or nothing was folded yet.
         """
+        if isinstance(out, np.ndarray):
+            if not out.flags.writeable or out.dtype != np.uint8 or min(out.strides, default=0) < 0:
+                raise ShapeError("out is a numpy array that is read-only, reversed, or not of uint8")
+            out = torch.from_numpy(out)
         if self._shown is None:
             raise ShapeError("render() before fold(): there is no condition and head pose to show")
         picture = self._picture if out is None else out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -107,6 +108,21 @@ def test_what_is_wrong_is_named() -> None:
     del avatar.tensors["background.image"]
     with pytest.raises(AvatarError, match=r"background\.image"):
         RenderSession(avatar)
+
+
+@needs_native
+def test_numpy_arrays_are_written_in_place() -> None:
+    session = RenderSession(make_avatar())
+    condition, head_pose = frame_inputs()
+    session.fold(condition.numpy(), head_pose.numpy())
+    larger = np.full((SIZE + 4, SIZE + 2, 3), 7, np.uint8)
+    session.render(out=larger[2:-2, 1:-1])
+    session.fold(condition, head_pose)
+    assert np.array_equal(larger[2:-2, 1:-1], session.render().numpy())
+    assert (larger[:2] == 7).all() and (larger[:, 0] == 7).all() and (larger[:, -1] == 7).all()
+    larger.flags.writeable = False
+    with pytest.raises(ShapeError, match="read-only"):
+        session.render(out=larger[2:-2, 1:-1])
 
 
 @needs_native
