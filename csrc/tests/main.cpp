@@ -1,5 +1,5 @@
-// Runs every registered test, or those of files whose names do not contain WORD (--without WORD); with --variants, only
-// names the SIMD variants that this processor runs (DFANERF_SIMD).
+// Runs every registered test but those whose file or name contains a word (--without WORD, as often as wanted); with
+// --variants, only names the SIMD variants that this processor runs (DFANERF_SIMD).
 #include <cstring>
 
 #include "dfanerf/cpu_features.h"
@@ -12,6 +12,14 @@ void print_variants() {
     if (level <= dfanerf::cpu_features().level) std::printf("%s\n", dfanerf::name(level));
 }
 
+bool left_out(const dfanerf::test::Case& test, int argc, char** argv) {
+  const char* folder_end = std::strrchr(test.file, '/');  // folders may be named as anybody likes
+  const char* file = folder_end != nullptr ? folder_end + 1 : test.file;
+  for (int i = 1; i + 1 < argc; i += 2)
+    if (std::strstr(file, argv[i + 1]) != nullptr || std::strstr(test.name, argv[i + 1]) != nullptr) return true;
+  return false;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -19,12 +27,9 @@ int main(int argc, char** argv) {
     print_variants();
     return 0;
   }
-  const char* without = argc > 2 && std::strcmp(argv[1], "--without") == 0 ? argv[2] : nullptr;
   int n_run = 0;
   for (const auto& test : dfanerf::test::cases()) {
-    const char* folder_end = std::strrchr(test.file, '/');  // folders may be named as anybody likes
-    const char* file = folder_end != nullptr ? folder_end + 1 : test.file;
-    if (without != nullptr && std::strstr(file, without) != nullptr) continue;
+    if (left_out(test, argc, argv)) continue;
     ++n_run;
     const int before = dfanerf::test::failures();
     test.run();
