@@ -9,7 +9,7 @@ import torch
 from dfanerf_rt.backends.reference.march_rays import MarchSpace, march_space, unit_positions
 from dfanerf_rt.errors import ShapeError
 from dfanerf_rt.ops.dispatch import dispatch
-from dfanerf_rt.ops.render_field import FoldedField
+from dfanerf_rt.ops.render_field import FoldedField, expect
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,16 @@ def march_rays(
         backend: see :func:`dfanerf_rt.ops.dispatch.dispatch`.
 
     Raises:
-        ShapeError: on other shapes.
+        ShapeError: on other shapes, dtypes or devices, or a range that cannot be marched.
         BackendUnavailable: the backend asked for cannot run here.
     """
     if directions.ndim != 2 or directions.shape[1] != 3 or jitter.shape != directions.shape[:1]:
         found = f"{tuple(directions.shape)} and {tuple(jitter.shape)}"
         raise ShapeError(f"directions and jitter have shapes {found}, expected (R, 3) and (R,)")
+    device = folded.table.device
+    expect("directions", directions, tuple(directions.shape), torch.float32, device)
+    expect("jitter", jitter, tuple(jitter.shape), torch.float32, device)
+    folded.check_space()
     space = march_space(folded, directions)
-    run = dispatch("march_rays", backend, folded.table.device)
+    run = dispatch("march_rays", backend, device)
     return RaySamples(*run(space, jitter, folded.occupancy, folded.near_m, folded.step_m, folded.n_steps))

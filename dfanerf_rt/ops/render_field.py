@@ -70,19 +70,26 @@ class FoldedField:
             ("neck", self.neck, (4,)),
         ]
         for name, tensor, shape in expected:
-            _expect(name, tensor, shape, torch.float32, self.table.device)
-        extent = int(self.occupancy.shape[0]) if self.occupancy.ndim else 0
-        _expect("occupancy", self.occupancy, (extent, extent, extent), torch.uint8, self.table.device)
-        if extent < 1:
-            raise ShapeError("occupancy is empty, expected at least one cell")
+            expect(name, tensor, shape, torch.float32, self.table.device)
+        self.check_space()
         if not bool((self.aabb[1] > self.aabb[0]).all()):
             raise ShapeError(f"aabb is {self.aabb.tolist()}, expected its upper corner above the lower one")
+        placed = torch.cat([self.head_to_camera.flatten(), self.torso_to_camera.flatten(), self.neck])
+        if not bool(torch.isfinite(placed).all()):
+            raise ShapeError("head_to_camera, torso_to_camera or neck holds NaN or infinity, expected finite numbers")
+
+    def check_space(self) -> None:
+        """Raise :class:`ShapeError` for an occupancy grid or a range that cannot be marched; waits for no GPU."""
+        extent = int(self.occupancy.shape[0]) if self.occupancy.ndim else 0
+        expect("occupancy", self.occupancy, (extent, extent, extent), torch.uint8, self.table.device)
+        if extent < 1:
+            raise ShapeError("occupancy is empty, expected at least one cell")
         if not (0.0 <= self.near_m < self.far_m < math.inf and self.step_m > 0.0):
             raise ShapeError(
                 f"near_m {self.near_m}, far_m {self.far_m}, step_m {self.step_m}: expected 0 <= near < far and step > 0"
             )
-        if self.n_steps > MAX_STEPS:
-            raise ShapeError(f"step_m {self.step_m} gives {self.n_steps} samples a ray, expected at most {MAX_STEPS}")
+        if (self.far_m - self.near_m) / self.step_m > MAX_STEPS:
+            raise ShapeError(f"step_m {self.step_m} gives more than {MAX_STEPS} samples a ray")
 
 
 class RenderedFrame(NamedTuple):
@@ -132,10 +139,11 @@ def render_field(
     return RenderedFrame(*dispatch("render_field", backend, folded.table.device)(folded, camera, background, out))
 
 
-def _expect(name: str, tensor: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
+def expect(name: str, tensor: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
+    """Raise :class:`ShapeError` where a tensor is not of this shape and dtype on the device of the others."""
     if tuple(tensor.shape) != shape:
         raise ShapeError(f"{name} has shape {tuple(tensor.shape)}, expected {shape}")
     if tensor.dtype != dtype:
         raise ShapeError(f"{name} is {tensor.dtype}, expected {dtype}")
     if tensor.device != device:
-        raise ShapeError(f"{name} is on {tensor.device}, but the table is on {device}")
+        raise ShapeError(f"{name} is on {tensor.device}, but the other tensors are on {device}")

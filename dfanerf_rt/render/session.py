@@ -10,7 +10,7 @@ from dfanerf_rt.avatar import Avatar
 from dfanerf_rt.backends.native import render_field as native_backend
 from dfanerf_rt.backends.native.render_field import NativeRenderer, Precision
 from dfanerf_rt.backends.triton import render_field as triton_backend
-from dfanerf_rt.errors import AvatarError, ShapeError
+from dfanerf_rt.errors import AvatarError, BackendUnavailable, ShapeError
 from dfanerf_rt.field.config import CONDITION_DIM, HEAD_POSE_DIM
 from dfanerf_rt.field.field import ConditionalField
 from dfanerf_rt.ops.camera import Camera
@@ -53,6 +53,8 @@ class RenderSession:
         n_threads: int | None = None,
     ) -> None:
         self.device = torch.device(device)
+        if self.device.type == "cuda" and not torch.cuda.is_available():
+            raise BackendUnavailable(f"device {device}: torch finds no CUDA GPU that it can use")
         self.camera = session_camera(avatar, size)
         self.alpha = torch.zeros(self.camera.height, self.camera.width, device=self.device)
         """(H, W) float32 alpha of the picture rendered last."""

@@ -148,10 +148,18 @@ def test_wrong_shapes_are_refused() -> None:
     sigma, rgb, samples = random_samples(1)
     with pytest.raises(ShapeError, match="expected"):
         composite_rays(sigma[1:], rgb, samples, STEP_M)
-    with pytest.raises(ShapeError, match="offsets"):
-        bad = RaySamples(samples.ray, samples.t, samples.offsets + 1)
-        composite_rays(sigma, rgb, bad, STEP_M, "cpu")
     with pytest.raises(ShapeError, match="step_m is 0"):
-        composite_rays(sigma, rgb, samples, 0.0, "cpu")
-    with pytest.raises(ShapeError, match="sigma: dtype float16, expected float32"):
-        composite_rays(sigma.half(), rgb, samples, STEP_M, "cpu")
+        composite_rays(sigma, rgb, samples, 0.0)
+    with pytest.raises(ShapeError, match=r"sigma is torch.float16, expected torch.float32"):
+        composite_rays(sigma.half(), rgb, samples, STEP_M)
+    for bad, message in (
+        (RaySamples(samples.ray, samples.t, samples.offsets + 1), "offsets must rise from 0"),
+        (RaySamples(samples.ray, samples.t, samples.offsets.flip(0)), "offsets must rise from 0"),
+        (RaySamples(samples.ray, samples.t, samples.offsets[:0]), "offsets is empty"),
+        (RaySamples(samples.ray, samples.t, samples.offsets.int()), "offsets is torch.int32"),
+        (RaySamples(samples.ray[1:], samples.t, samples.offsets), "ray has shape"),
+        (RaySamples(samples.ray + 99, samples.t, samples.offsets), "ray holds"),
+        (RaySamples(samples.ray, samples.t.double(), samples.offsets), "t is torch.float64"),
+    ):
+        with pytest.raises(ShapeError, match=message):
+            composite_rays(sigma, rgb, bad, STEP_M)

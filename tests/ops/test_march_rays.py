@@ -123,3 +123,22 @@ def test_directions_that_are_not_numbers_meet_nothing(backend: str, device: str)
 def test_wrong_shapes_are_refused() -> None:
     with pytest.raises(ShapeError, match=r"expected \(R, 3\) and \(R,\)"):
         march_rays(folded_box(), torch.zeros(4, 3), torch.zeros(5))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"step_m": 0.0}, "step > 0"),
+        ({"step_m": float("nan")}, "step > 0"),
+        ({"step_m": 1e-9}, "more than 65536 samples"),
+        ({"far_m": float("inf")}, "near < far"),
+        ({"occupancy": torch.ones(4, 4, 3, dtype=torch.uint8)}, "occupancy has shape"),
+        ({"occupancy": torch.ones(4, 4, 4)}, "occupancy is torch.float32"),
+    ],
+)
+def test_a_space_that_cannot_be_marched_is_named(changes: dict[str, object], message: str) -> None:
+    rays = torch.tensor([[0.0, 0.0, 1.0]]), torch.tensor([0.5])
+    with pytest.raises(ShapeError, match=message):
+        march_rays(dataclasses.replace(folded_box(), **changes), *rays)  # type: ignore[arg-type]
+    with pytest.raises(ShapeError, match=r"directions is torch.float64"):
+        march_rays(folded_box(), rays[0].double(), rays[1])

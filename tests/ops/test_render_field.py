@@ -223,6 +223,11 @@ def test_what_cannot_be_rendered_is_named() -> None:
         render_field(dataclasses.replace(field, table=field.table[1:]), camera, background)
     with pytest.raises(ShapeError, match="occupancy"):
         render_field(dataclasses.replace(field, occupancy=field.occupancy.bool()), camera, background)
+    for name in ("head_to_camera", "torso_to_camera", "neck"):
+        with pytest.raises(ShapeError, match="NaN or infinity"):
+            render_field(dataclasses.replace(field, **{name: getattr(field, name) / 0.0}), camera, background)
+    with pytest.raises(ShapeError, match="samples a ray"):
+        render_field(dataclasses.replace(field, step_m=1e-9), camera, background)
     with pytest.raises(ShapeError, match="step_m"):
         render_field(dataclasses.replace(field, step_m=0.0), camera, background)
     with pytest.raises(ShapeError, match="background"):

@@ -105,6 +105,9 @@ def test_what_is_wrong_is_named() -> None:
         RenderSession(avatar, size=(SIZE, 2 * SIZE))
     with pytest.raises(BackendUnavailable):
         RenderSession(avatar, backend="cuda")
+    if not torch.cuda.is_available():
+        with pytest.raises(BackendUnavailable, match="no CUDA GPU"):
+            RenderSession(avatar, device="cuda")
     del avatar.tensors["background.image"]
     with pytest.raises(AvatarError, match=r"background\.image"):
         RenderSession(avatar)
