@@ -90,7 +90,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count() or 1,
         "gpu": torch.cuda.get_device_name() if on_gpu else None,
         "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if on_gpu else None,
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "torch": torch.__version__,
         "triton": _version("triton"),
