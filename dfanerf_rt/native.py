@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+from pathlib import Path
 from types import ModuleType
 
 from dfanerf_rt.errors import BackendUnavailable
@@ -16,7 +17,10 @@ def _load() -> tuple[ModuleType | None, str]:
     try:
         return importlib.import_module("dfanerf_rt._C"), ""
     except ModuleNotFoundError:
-        return None, f"the native module dfanerf_rt._C is not built; {HOW_TO_BUILD}"
+        # A name says for which Python it was built; for another one it is as if it were not there.
+        others = sorted(entry.name for entry in Path(__file__).parent.glob("_C.*.so"))
+        found = f"was built for another Python ({others[0]})" if others else "is not built"
+        return None, f"the native module dfanerf_rt._C {found}; {HOW_TO_BUILD}"
     except ImportError as fault:
         return None, f"the native module dfanerf_rt._C does not load ({fault}); {HOW_TO_BUILD}"
 

@@ -7,8 +7,10 @@ import importlib.util
 import json
 import os
 import pkgutil
+import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,26 @@ def test_without_the_native_module_the_reference_runs_and_says_so() -> None:
     warning, error = done.stdout.splitlines()
     assert "reference backend" in warning and "make setup" in warning
     assert "'cpu' cannot run hash_encode" in error and "make setup" in error
+
+
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [
+        (None, "_C is not built; build it with `make setup`"),
+        ("_C.cpython-399-x86_64-linux-gnu.so", "was built for another Python (_C.cpython-399-x86_64-linux-gnu.so)"),
+        (f"_C{sysconfig.get_config_var('EXT_SUFFIX')}", "does not load ("),
+    ],
+)
+def test_a_native_module_that_cannot_be_loaded_says_why(tmp_path: Path, file: str | None, reason: str) -> None:
+    package = tmp_path / "dfanerf_rt"
+    package.mkdir()
+    for name in ("__init__.py", "native.py", "errors.py"):
+        shutil.copy(REPOSITORY / "dfanerf_rt" / name, package)
+    if file is not None:
+        (package / file).write_bytes(b"not a module")
+    script = "from dfanerf_rt import native; print(native.unavailable_reason())"
+    done = python(f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{script}")
+    assert reason in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", sorted(cli.SUBCOMMANDS))

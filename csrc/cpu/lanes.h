@@ -10,6 +10,8 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 #if defined(__GNUC__) && !defined(__clang__)
 // GCC 12 warns of its own AVX-512 intrinsics.
@@ -135,6 +137,8 @@ DFANERF_HD F square_root(F value) {
   return (F)_mm256_sqrt_ps((__m256)value);
 #elif defined(__SSE2__)
   return (F)_mm_sqrt_ps((__m128)value);
+#elif defined(__aarch64__)
+  return (F)vsqrtq_f32((float32x4_t)value);
 #else
   for (int lane = 0; lane < kLanes; ++lane) value[lane] = __builtin_sqrtf(value[lane]);
   return value;
