@@ -107,8 +107,10 @@ def test_a_native_module_that_cannot_be_loaded_says_why(tmp_path: Path, file: st
         shutil.copy(REPOSITORY / "dfanerf_rt" / name, package)
     if file is not None:
         (package / file).write_bytes(b"not a module")
-    script = "from dfanerf_rt import native; print(native.unavailable_reason())"
-    done = python(f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{script}")
+    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+    script += "from dfanerf_rt import native; print(native.unavailable_reason())"
+    # Without site: an installation for development would find the module of the repository.
+    done = subprocess.run([sys.executable, "-S", "-c", script], capture_output=True, text=True, check=False)
     assert reason in done.stdout, done.stdout + done.stderr
 
 
