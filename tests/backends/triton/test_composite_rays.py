@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from dfanerf_rt.backends.triton import composite_rays as triton_backend
 from dfanerf_rt.ops.composite_rays import CompositedRays, composite_rays
 from dfanerf_rt.ops.march_rays import RaySamples
 
@@ -100,9 +101,10 @@ def test_inputs_that_are_not_contiguous(device: str) -> None:
 def test_offsets_that_leave_the_samples_read_nothing_outside(device: str) -> None:
     sigma, rgb, samples = random_samples(4, 6, device)
     wrong = torch.tensor([-5, 3, 2, 10**6, 10**9], device=device)
-    out = composite_rays(sigma, rgb, RaySamples(samples.ray, samples.t, wrong), STEP_M, "triton")
-    assert bool(out.rgb.isfinite().all()) and bool(out.transmittance.isfinite().all())
-    assert float(out.transmittance[1]) == 1.0  # a range that ends before it begins is empty
+    # The operator looks at offsets on the CPU alone, so this asks the backend itself.
+    rgb, transmittance, *_ = triton_backend.composite_rays(sigma, rgb, samples.t, samples.ray, wrong, STEP_M)
+    assert bool(rgb.isfinite().all()) and bool(transmittance.isfinite().all())
+    assert float(transmittance[1]) == 1.0  # a range that ends before it begins is empty
 
 
 def test_only_wanted_gradients_are_made(device: str) -> None:
