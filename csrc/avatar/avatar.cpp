@@ -6,12 +6,12 @@
 #include "avatar/json.h"
 #include "avatar/resample.h"
 #include "avatar/safetensors.h"
+#include "cpu/field_checks.h"
 
 namespace dfanerf {
 namespace {
 
 constexpr const char* kSchema = "dfanerf-avatar/2";
-constexpr int kMaxExtentPx = 8192;
 constexpr uint32_t kMaxDenseResolution = 0x659;  // above it the cube overflows 32 bits, and the level is hashed
 
 // Numbers of the metadata, each with the range that it must lie in.
@@ -134,7 +134,7 @@ Avatar load_avatar(const std::string& path) {
   avatar.hidden = field.whole("hidden", 1, 1024);
   avatar.n_blend = field.whole("n_blend", 0, 1024);
   avatar.n_steps = field.whole("n_steps", 1, kMaxRaySteps);
-  avatar.occupancy_resolution = field.whole("occupancy_resolution", 1, 1024);
+  avatar.occupancy_resolution = field.whole("occupancy_resolution", 1, kMaxCells);
   read_field(file, field.boolean("concat"), avatar);
 
   constexpr int64_t kAny = Safetensors::kAnyExtent;

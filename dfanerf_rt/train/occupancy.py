@@ -27,6 +27,12 @@ DENSITY_DECAY = 0.85
 FIRST_ALPHA = 0.1
 
 
+def flat_cells(positions: torch.Tensor, resolution: int) -> torch.Tensor:
+    """(N,) index into a flattened (R, R, R) grid of the cells that positions (N, 3) in the unit cube lie in."""
+    cells = (positions * resolution).long().clamp_(0, resolution - 1)
+    return (cells[:, 0] * resolution + cells[:, 1]) * resolution + cells[:, 2]
+
+
 class OccupancyKeeper:
     """Wraps ``nerfacc.OccGridEstimator`` over the field's unit cube; ``field.occupancy`` becomes its coarse grid."""
 
@@ -80,9 +86,7 @@ class OccupancyKeeper:
         """Remember which cells light has reached: (N, 3) positions in the unit cube, and weights of the samples."""
         stopped = torch.cumsum(weights, 0) - weights
         light = 1.0 - (stopped - stopped[samples.offsets[samples.ray]])
-        cells = (positions * self.resolution).long().clamp_(0, self.resolution - 1)
-        flat = (cells[:, 0] * self.resolution + cells[:, 1]) * self.resolution + cells[:, 2]
-        self.seen.scatter_reduce_(0, flat, light, reduce="amax")
+        self.seen.scatter_reduce_(0, flat_cells(positions, self.resolution), light, reduce="amax")
 
     @torch.no_grad()
     def update(self, step: int, density: Callable[[torch.Tensor], torch.Tensor], hide_unseen: bool) -> None:

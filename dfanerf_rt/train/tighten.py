@@ -11,6 +11,7 @@ import torch
 from dfanerf_rt.field.field import ConditionalField, field_values
 from dfanerf_rt.ops.composite_rays import composite_rays
 from dfanerf_rt.ops.march_rays import march_rays, march_space, sample_positions
+from dfanerf_rt.train.occupancy import flat_cells
 
 LEAST_WEIGHT = 2e-3
 """A cell stays where one of its samples weighs more than this."""
@@ -81,9 +82,7 @@ def _most_weight(
         samples = march_rays(folded, chosen, torch.rand(len(chosen), generator=generator))
         positions = sample_positions(march_space(folded, chosen), samples)
         out = composite_rays(*field_values(folded, positions), samples, folded.step_m)
-        cells = (positions * resolution).long().clamp_(0, resolution - 1)
-        flat = (cells[:, 0] * resolution + cells[:, 1]) * resolution + cells[:, 2]
-        most.scatter_reduce_(0, flat, out.weights, reduce="amax")
+        most.scatter_reduce_(0, flat_cells(positions, resolution), out.weights, reduce="amax")
     return most.view(resolution, resolution, resolution)
 
 

@@ -18,24 +18,6 @@ if TYPE_CHECKING:
     from dfanerf_rt.ops.render_field import FoldedField
 
 
-def render_field(
-    folded: FoldedField, camera: Camera, background: torch.Tensor, out: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """See :func:`dfanerf_rt.ops.render_field.render_field`; in float16 with sums in float32."""
-    device, shape = folded.table.device, (camera.height, camera.width)
-    renderer = CudaRenderer(folded.grid, folded.weights[0].shape[0], folded.occupancy, folded.aabb, device)
-    renderer.load_network(folded)
-    renderer.load_table(folded.table)
-    renderer.place(folded)
-    image = out if out is not None else torch.empty(*shape, 3, device=device)
-    alpha, depth = torch.empty(shape, device=device), torch.empty(shape, device=device)
-    target = image if image.is_contiguous() else torch.empty_like(image, memory_format=torch.contiguous_format)
-    renderer.render(camera, background.contiguous(), target, alpha, depth)
-    if target is not image:
-        image.copy_(target)
-    return image, alpha, depth
-
-
 class CudaRenderer:
     """What stays on the GPU from frame to frame: occupancy, tables and weights, the latter two in float16.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from dfanerf_rt import native
-from dfanerf_rt.backends.native import cuda_render_field
+from dfanerf_rt.backends.native.cuda_render_field import CudaRenderer
 from dfanerf_rt.backends.native.field_arguments import field_constants, field_network, folded_network, placement, plain
 from dfanerf_rt.errors import ShapeError
 
@@ -33,17 +33,22 @@ def unavailable_reason(backend: str) -> str | None:
 def render_field(
     folded: FoldedField, camera: Camera, background: torch.Tensor, out: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """See :func:`dfanerf_rt.ops.render_field.render_field`; inputs checked by the caller; in float32 on the CPU."""
-    if folded.table.device.type == "cuda":
-        return cuda_render_field.render_field(folded, camera, background, out)
-    renderer = NativeRenderer(
-        folded.grid, folded.weights[0].shape[0], folded.occupancy, folded.aabb, "float32", torch.get_num_threads()
-    )
-    renderer.load_table(folded.table)
+    """See :func:`dfanerf_rt.ops.render_field.render_field`; inputs checked by the caller.
+
+    In float32 on the CPU, in float16 with sums in float32 on a GPU.
+    """
+    device, shape = folded.table.device, (camera.height, camera.width)
+    field = (folded.grid, folded.weights[0].shape[0], folded.occupancy, folded.aabb)
+    renderer: CudaRenderer | NativeRenderer
+    if device.type == "cuda":
+        renderer = CudaRenderer(*field, device)
+    else:
+        renderer = NativeRenderer(*field, "float32", torch.get_num_threads())
     renderer.load_network(folded)
+    renderer.load_table(folded.table)
     renderer.place(folded)
-    image = out if out is not None else torch.empty(camera.height, camera.width, 3)
-    alpha, depth = torch.empty(camera.height, camera.width), torch.empty(camera.height, camera.width)
+    image = out if out is not None else torch.empty(*shape, 3, device=device)
+    alpha, depth = torch.empty(shape, device=device), torch.empty(shape, device=device)
     target = image if image.is_contiguous() else torch.empty_like(image, memory_format=torch.contiguous_format)
     renderer.render(camera, background.contiguous(), target, alpha, depth)
     if target is not image:
