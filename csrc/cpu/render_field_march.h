@@ -5,15 +5,6 @@
 
 namespace dfanerf::cpu::DFANERF_SIMD_NAMESPACE {
 
-// Unit direction through a point of the picture, in pixels.
-DFANERF_HD void direction_through(const RenderJob& job, F x, F y, F* direction) {
-  direction[0] = (x - job.cx) / job.focal_px;
-  direction[1] = (y - job.cy) / job.focal_px;
-  direction[2] = splat(1.0f);
-  const F length = square_root(mul_add(direction[0], direction[0], mul_add(direction[1], direction[1], splat(1.0f))));
-  for (int axis = 0; axis < 3; ++axis) direction[axis] /= length;
-}
-
 // How far a group's rays reach into empty space together: a cone around them hops along its middle, as far as nothing
 // is within its width. Writes the index of the first sample that may be occupied, kLanes groups at a time.
 [[gnu::noinline]] static void reach_of_groups(const RenderJob& job, int column, int row, int32_t (&first)[kGroups]) {
@@ -26,8 +17,8 @@ DFANERF_HD void direction_through(const RenderJob& job, F x, F y, F* direction) 
         high[axis][lane] = unravel((group + lane) * kLanes + kLanes - 1, axis);
       }
     F direction[3];
-    direction_through(job, to_float(low[0] + high[0]) * 0.5f + (0.5f + column),
-                      to_float(low[1] + high[1]) * 0.5f + (0.5f + row), direction);
+    direction_through(to_float(low[0] + high[0]) * 0.5f + (0.5f + column),
+                      to_float(low[1] + high[1]) * 0.5f + (0.5f + row), job.focal_px, job.cx, job.cy, direction);
     const F wide = to_float(high[0] - low[0]), tall = to_float(high[1] - low[1]);
     // Directions of one length differ by less than the points in the picture do.
     const F radius = square_root(wide * wide + tall * tall) * (0.5f * frame.far_m / job.focal_px);
@@ -36,7 +27,7 @@ DFANERF_HD void direction_through(const RenderJob& job, F x, F y, F* direction) 
     const I seen = mask(low[0] + column < job.width) & mask(low[1] + row < job.height);
     I index = select(seen, I{}, splat(int32_t{kDone}));
     for (I going = seen; bits(going);) {
-      const F t = mul_add(to_float(index) + 0.5f, splat(frame.step_m), splat(frame.near_m));
+      const F t = sample_distance(frame, index);
       F u[3], empty;
       ray_position(frame, ray, t, u);
       occupancy_lookup(job.skip, frame.extent, u, empty);
@@ -65,7 +56,7 @@ DFANERF_HD void direction_through(const RenderJob& job, F x, F y, F* direction) 
       number[lane] = base + lane;
     }
     F direction[3];
-    direction_through(job, to_float(x) + 0.5f, to_float(y) + 0.5f, direction);
+    direction_through(to_float(x) + 0.5f, to_float(y) + 0.5f, job.focal_px, job.cx, job.cy, direction);
     const Ray ray = make_ray(job.rays, direction);
     for (int axis = 0; axis < 3; ++axis) {
       store(tile.torso[axis] + base, ray.torso[axis]);
@@ -92,7 +83,7 @@ DFANERF_HD int step_rays(const RenderJob& job, Tile& tile, int base, int n_sampl
     ray.shift[axis] = load<F>(tile.shift[axis] + base);
   }
   ray.neck = load<F>(tile.neck + base);
-  const F t = mul_add(to_float(index) + 0.5f, splat(job.rays.step_m), splat(job.rays.near_m));
+  const F t = sample_distance(job.rays, index);
   F u[3], empty;
   ray_position(job.rays, ray, t, u);
   const I occupied = occupancy_lookup(job.skip, job.rays.extent, u, empty);

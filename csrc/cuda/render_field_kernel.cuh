@@ -43,20 +43,14 @@ DFANERF_DEVICE void start_ray(const PictureView& view, const RayFrame& frame, ui
   const auto y = static_cast<int>(tile / tiles_across(view) * kTileHeight + ((number >> 1 & 1) | (number >> 2 & 2)));
   if (x >= view.width || y >= view.height) return;
   lane.pixel = y * kPixelRow + x;
-  float direction[3] = {(static_cast<float>(x) + (0.5f - view.cx)) / view.focal_px,
-                        (static_cast<float>(y) + (0.5f - view.cy)) / view.focal_px, 1.0f};
-  const float length = sqrtf(fmaf(direction[0], direction[0], fmaf(direction[1], direction[1], 1.0f)));
-#pragma unroll
-  for (int axis = 0; axis < 3; ++axis) direction[axis] /= length;
+  float direction[3];
+  math::direction_through(static_cast<float>(x) + 0.5f, static_cast<float>(y) + 0.5f, view.focal_px, view.cx, view.cy,
+                          direction);
   lane.ray = math::make_ray(frame, direction);
   // A hair less than the bound, so that rounding never leaves a sample out.
   lane.hop = 0.999f / (math::ray_stretch(frame, lane.ray) * frame.step_m);
   lane.index = 0;
   lane.sum = RaySum{};
-}
-
-DFANERF_DEVICE float sample_distance(const RayFrame& frame, int index) {
-  return fmaf(static_cast<float>(index) + 0.5f, frame.step_m, frame.near_m);
 }
 
 DFANERF_DEVICE void write_pixel(const PictureView& view, const FrameBuffers& to, const LaneRay& lane) {
@@ -142,7 +136,7 @@ DFANERF_DEVICE void render_rays(const RenderJob& job) {
       const bool searching = lane.pixel != kNoRay && !standing;
       lookups += static_cast<uint32_t>(count_bits(vote(searching)));
       if (searching) {
-        math::ray_position(frame.rays, lane.ray, sample_distance(frame.rays, lane.index), u);
+        math::ray_position(frame.rays, lane.ray, math::sample_distance(frame.rays, lane.index), u);
         float empty;
         standing = math::occupancy_lookup(job.skip, frame.rays.extent, u, empty) != 0;
         // Nothing lies within `empty` metres: the first sample that far or farther is the next candidate.
@@ -162,7 +156,7 @@ DFANERF_DEVICE void render_rays(const RenderJob& job) {
     if (standing) {
       const float passing = math::exponential(math::density(raw[0]) * -frame.rays.step_m);
       const bool opaque = math::add_sample(lane.sum, passing, math::logistic(raw[1]), math::logistic(raw[2]),
-                                           math::logistic(raw[3]), sample_distance(frame.rays, lane.index));
+                                           math::logistic(raw[3]), math::sample_distance(frame.rays, lane.index));
       lane.index = opaque ? kMaxRaySteps : lane.index + 1;
     }
   }

@@ -42,6 +42,20 @@ DFANERF_HD Ray make_ray(const RayFrame& frame, const F* direction) {
   return ray;
 }
 
+// Unit direction through a point of the picture, in pixels.
+DFANERF_HD void direction_through(F x, F y, float focal_px, float cx, float cy, F* direction) {
+  direction[0] = (x - cx) / focal_px;
+  direction[1] = (y - cy) / focal_px;
+  direction[2] = splat(1.0f);
+  const F length = square_root(mul_add(direction[0], direction[0], mul_add(direction[1], direction[1], splat(1.0f))));
+  for (int axis = 0; axis < 3; ++axis) direction[axis] = direction[axis] / length;
+}
+
+// Distance of a sample from the camera.
+DFANERF_HD F sample_distance(const RayFrame& frame, I index) {
+  return mul_add(to_float(index) + 0.5f, splat(frame.step_m), splat(frame.near_m));
+}
+
 // u of the sample at distance t.
 DFANERF_HD void ray_position(const RayFrame& frame, const Ray& ray, F t, F* u) {
   for (int axis = 0; axis < 3; ++axis) u[axis] = mul_add(t, ray.torso[axis], splat(frame.torso_origin[axis]));
