@@ -4,11 +4,15 @@ The corpus of the synthetic presenter and of tests: text in, sound and the exact
 The library keeps state that no call resets, so the same text said twice in one process differs by a few samples.
 """
 
+# ruff: noqa: RUF001 - these are phonetic symbols, not look-alikes by mistake
+
 from __future__ import annotations
 
 import ctypes
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count, pairwise, takewhile
 
 import numpy as np
 
@@ -17,6 +21,10 @@ from dfanerf_rt.errors import AudioError
 SAMPLE_RATE_HZ = 16_000
 SILENCE = "_"
 """Name of a pause among the phonemes (espeak's own mnemonic)."""
+
+_STOPS = tuple("pbtdkɡgcɟʈɖqɢ")
+_QUIET, _ECHO = 16, 0.05  # a closure is below this, of 32768 and of what precedes (voices such as +f2 have an echo)
+_CLOSURE_S, _CLOSURE_AFTER_PAUSE_S = 0.15, 0.06  # at most; after a pause the sound does not tell when lips close
 
 _RETRIEVAL = 1
 _PHONEME_EVENTS, _PHONEME_IPA, _DONT_EXIT = 0x0001, 0x0002, 0x8000
@@ -63,11 +71,43 @@ class _Event(ctypes.Structure):
     ]
 
 
+class _Voice(ctypes.Structure):
+    """The beginning of espeak_VOICE."""
+
+    _fields_ = [("name", ctypes.c_char_p), ("languages", ctypes.c_void_p)]
+
+
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 # The library keeps one global state, so one thread speaks at a time.
 _lock = threading.Lock()
 _library: ctypes.CDLL | None = None
 _native_rate_hz = 0
+
+
+def to_16khz(native: np.ndarray, native_rate_hz: int) -> np.ndarray:
+    """(N,) int16 at a synthesiser's own rate as (M,) float32 in [-1, 1] at 16 kHz."""
+    import soxr
+
+    samples = soxr.resample(native.astype(np.float32) / 32768.0, native_rate_hz, SAMPLE_RATE_HZ)
+    return np.clip(samples.astype(np.float32), -1.0, 1.0)
+
+
+def cover(ends: Sequence[tuple[str, float]], n_samples: int) -> tuple[Phoneme, ...]:
+    """(IPA name, end in seconds) of consecutive phonemes as intervals that cover [0, n_samples).
+
+    Pauses that follow each other become one, the rest after the last is a pause, and what ends after the sound is cut.
+    """
+    phonemes: list[Phoneme] = []
+    start = 0
+    for name, end_s in (*ends, (SILENCE, n_samples / SAMPLE_RATE_HZ)):
+        end = min(round(end_s * SAMPLE_RATE_HZ), n_samples)
+        if end <= start:
+            continue
+        if phonemes and name == SILENCE == phonemes[-1].name:
+            start = phonemes.pop().start_sample
+        phonemes.append(Phoneme(name, start, end))
+        start = end
+    return tuple(phonemes)
 
 
 def synthesize(text: str, voice: str = "en", rate_wpm: int = 165, pitch: int = 50) -> Speech:
@@ -82,8 +122,6 @@ def synthesize(text: str, voice: str = "en", rate_wpm: int = 165, pitch: int = 5
     Raises:
         AudioError: espeak-ng is not installed, the voice is unknown, a setting is out of range, or nothing was said.
     """
-    import soxr
-
     if not 80 <= rate_wpm <= 450:
         raise AudioError(f"rate_wpm is {rate_wpm}, expected 80 to 450")
     if not 0 <= pitch <= 100:
@@ -93,8 +131,9 @@ def synthesize(text: str, voice: str = "en", rate_wpm: int = 165, pitch: int = 5
         ratio = SAMPLE_RATE_HZ / _native_rate_hz
     if native.size == 0:
         raise AudioError(f"espeak-ng said nothing for the text {text!r}")
-    samples = soxr.resample(native.astype(np.float32) / 32768.0, _native_rate_hz, SAMPLE_RATE_HZ).astype(np.float32)
-    return Speech(np.clip(samples, -1.0, 1.0), _intervals(events, ratio, samples.size), text)
+    events = _with_closures(events, native, _native_rate_hz)
+    samples = to_16khz(native, _native_rate_hz)
+    return Speech(samples, _intervals(events, ratio, samples.size), text)
 
 
 def _intervals(events: list[tuple[str, int]], ratio: float, n_samples: int) -> tuple[Phoneme, ...]:
@@ -108,6 +147,27 @@ def _intervals(events: list[tuple[str, int]], ratio: float, n_samples: int) -> t
         starts.insert(0, (SILENCE, 0))
     ends = [start for _, start in starts[1:]] + [n_samples]
     return tuple(Phoneme(name, start, end) for (name, start), end in zip(starts, ends, strict=True) if end > start)
+
+
+def _with_closures(events: list[tuple[str, int]], native: np.ndarray, rate_hz: int) -> list[tuple[str, int]]:
+    """Let a stop begin with its closure: espeak marks the burst, and counts the silence before it to what precedes.
+
+    Lips part at the burst, which fades in over a few samples.
+    """
+    if events and events[0][1] > 0:
+        events = [(SILENCE, 0), *events]
+    moved = list(events)
+    for index, ((before, floor), (name, start)) in enumerate(pairwise(events), 1):
+        if not name.lstrip("ˈˌ").startswith(_STOPS):
+            continue
+        before_burst = start - round(0.003 * rate_hz)
+        heard = np.abs(native[floor:before_burst].astype(np.int32))
+        loud = np.flatnonzero(heard > max(_QUIET, _ECHO * heard.max(initial=0)))
+        closure = floor + int(loud[-1]) + 1 if loud.size else floor
+        longest_s = _CLOSURE_AFTER_PAUSE_S if before == SILENCE or not before else _CLOSURE_S
+        if closure < before_burst:
+            moved[index] = (name, max(closure, start - round(longest_s * rate_hz)))
+    return moved
 
 
 def _speak(text: str, voice: str, rate_wpm: int, pitch: int) -> tuple[np.ndarray, list[tuple[str, int]]]:
@@ -142,6 +202,26 @@ def _speak(text: str, voice: str, rate_wpm: int, pitch: int) -> tuple[np.ndarray
     if status != 0:
         raise AudioError(f"espeak-ng could not speak {text!r} (status {status})")
     return np.concatenate(chunks) if chunks else np.zeros(0, np.int16), events
+
+
+def available_voices() -> tuple[str, ...]:
+    """The languages that espeak-ng speaks here, by the names that :func:`synthesize` takes.
+
+    Raises:
+        AudioError: espeak-ng is not installed.
+    """
+    with _lock:
+        library = _load()
+        library.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_Voice))
+        listed = library.espeak_ListVoices(None)
+        names: list[str] = []
+        for index in takewhile(lambda index: listed[index], count()):
+            # Pairs of a priority, one byte, and a name; an empty one ends them.
+            address = listed[index].contents.languages
+            while ctypes.string_at(address, 1) != b"\0":
+                names.append(ctypes.string_at(address + 1).decode())
+                address += len(names[-1].encode()) + 2
+    return tuple(dict.fromkeys(names))
 
 
 def _load() -> ctypes.CDLL:

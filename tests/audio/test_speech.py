@@ -87,3 +87,15 @@ def test_threads_do_not_mix_their_sentences() -> None:
         for text, spoken in zip(texts, pool.map(synthesize, texts), strict=True):
             assert spoken.text == text
             assert [phoneme.name for phoneme in spoken.phonemes if phoneme.name != SILENCE] == alone[text]
+
+
+@pytest.mark.parametrize("voice", ["en", "en+f2"])
+def test_a_stop_begins_with_its_closure(voice: str) -> None:
+    spoken = synthesize("Papa, a papa.", voice)
+    stops = [phoneme for phoneme in spoken.phonemes if phoneme.name.lstrip("ˈˌ") == "p"]
+    assert len(stops) == 4
+    for stop in stops:
+        middle = (stop.start_sample + stop.end_sample) // 2
+        closure = spoken.samples[stop.start_sample + 160 : middle - 80]
+        burst = spoken.samples[middle : stop.end_sample]
+        assert closure.size > 160 and np.sqrt(np.mean(closure**2)) < 0.5 * np.sqrt(np.mean(burst**2))
