@@ -204,7 +204,9 @@ def mouth_expression(articulators: np.ndarray, strength: float = 1.0) -> np.ndar
 def viseme_track(
     phonemes: Sequence[Phoneme], n_samples: int, fps: float = 25.0, config: VisemeConfig | None = None
 ) -> np.ndarray:
-    """Mouth shapes of spoken phonemes, one a video frame; frame i is seen at i / fps.
+    """Mouth shapes of spoken phonemes, one a video frame.
+
+    Frame i is exposed from i / fps to (i + 1) / fps, as a camera's is, and shows the lips in the middle of that time.
 
     Args:
         phonemes: with times in samples at 16 kHz.
@@ -215,7 +217,7 @@ def viseme_track(
     """
     config = config or VisemeConfig()
     n_frames = math.ceil(n_samples * fps / SAMPLE_RATE_HZ)
-    return mouth_expression(articulation(phonemes, np.arange(n_frames) / fps, config), config.strength)
+    return mouth_expression(articulation(phonemes, (np.arange(n_frames) + 0.5) / fps, config), config.strength)
 
 
 def _segments(phonemes: Sequence[Phoneme]) -> list[tuple[float, float, _Targets]]:

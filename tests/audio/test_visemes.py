@@ -23,8 +23,8 @@ def _spell(*parts: tuple[str, int]) -> tuple[Phoneme, ...]:
 
 
 def _at_centre(track: np.ndarray, phoneme: Phoneme, unit: str) -> float:
-    """A unit at the frame nearest to a phoneme's centre."""
-    frame = round((phoneme.start_sample + phoneme.end_sample) / 2 * 25 / SAMPLE_RATE_HZ)
+    """A unit in the frame during which a phoneme has its centre."""
+    frame = int((phoneme.start_sample + phoneme.end_sample) / 2 * 25 / SAMPLE_RATE_HZ)
     return float(track[min(frame, len(track) - 1), ARKIT_INDEX[unit]])
 
 
