@@ -1,6 +1,5 @@
-"""Synthesised speech with phoneme times, from espeak-ng's C library through ctypes.
+"""Synthesised speech with phoneme times, from espeak-ng's C library through ctypes: text in, sound and phonemes out.
 
-The corpus of the synthetic presenter and of tests: text in, sound and the exact time of every phoneme out.
 The library keeps state that no call resets, so the same text said twice in one process differs by a few samples.
 """
 
@@ -138,9 +137,10 @@ def synthesize(text: str, voice: str = "en", rate_wpm: int = 165, pitch: int = 5
 
 def _intervals(events: list[tuple[str, int]], ratio: float, n_samples: int) -> tuple[Phoneme, ...]:
     """Turn (name, start at the native rate) into intervals that cover [0, n_samples)."""
-    # "(en)" marks a change of language, and lasts a few milliseconds of silence.
+    # "(en)" marks a change of language: a few milliseconds of silence.
+    names = {"": SILENCE, "ʲ": "j"}  # a lone palatal glide comes as the mark of softness
     starts = [
-        (SILENCE if not name or name.startswith("(") else name, min(round(sample * ratio), n_samples))
+        (SILENCE if name.startswith("(") else names.get(name, name), min(round(sample * ratio), n_samples))
         for name, sample in events
     ]
     if not starts or starts[0][1] > 0:

@@ -80,10 +80,10 @@ _PAUSE: _Targets = dict.fromkeys(range(len(ARTICULATORS)), (0.0, 0.7)) | {_CLOSU
 
 _SYMBOLS: dict[str, _Targets] = {}
 for _symbols, _target in (
-    ("aɑ", _vowel(0.62)),
+    ("aɑä", _vowel(0.62)),
     ("ɐʌ", _vowel(0.46)),
     ("æ", _vowel(0.55, spread=0.25)),
-    ("ɛ", _vowel(0.42, spread=0.3)),
+    ("ɛε", _vowel(0.42, spread=0.3)),
     ("e", _vowel(0.30, spread=0.4)),
     ("i", _vowel(0.14, spread=0.6)),
     ("ɪᵻ", _vowel(0.22, spread=0.35)),
@@ -102,7 +102,7 @@ for _symbols, _target in (
     ("fvɱⱱ", _LABIODENTAL),
     ("βɸʋ", _consonant((0.10, 1.2), closure=(0.55, 3.0))),
     ("θð", _DENTAL),
-    ("tdnlɾɫɬɭɳʈɖ", _ALVEOLAR),
+    ("tdnlɾɽɫɬɭɳʈɖ", _ALVEOLAR),
     ("sz", _SIBILANT),
     ("ʃʒʂʐ", _POSTALVEOLAR),
     ("ɕʑ", _SIBILANT),

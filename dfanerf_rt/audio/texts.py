@@ -1,0 +1,75 @@
+"""What the corpus says: sentences of everyday life in many languages, and endless new lines made from them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from importlib import resources
+
+import numpy as np
+
+from dfanerf_rt.errors import AudioError
+
+_MARKS = re.compile(r"[.,;:!?¿¡。、]+")
+_KINDS = ("sentence", "mixture", "number", "question", "word", "list", "two")
+_SHARES = (0.30, 0.25, 0.10, 0.08, 0.09, 0.10, 0.08)
+
+
+def languages() -> tuple[str, ...]:
+    """Languages with sentences, named as espeak-ng names them."""
+    return tuple(_asset())
+
+
+def sentences(language: str) -> tuple[str, ...]:
+    """The written sentences of a language: Mandarin is in pinyin with tones as digits, Japanese in kana.
+
+    Raises:
+        AudioError: there are none.
+    """
+    if language not in _asset():
+        raise AudioError(f"no sentences in the language {language!r}; expected one of {', '.join(_asset())}")
+    return _asset()[language]
+
+
+def lines(language: str, random: np.random.Generator) -> Iterator[str]:
+    """Endless lines: sentences, words of several sentences mixed, numbers, questions, lone words, lists, pairs.
+
+    Mixed words make no sense; they bring sounds together that the sentences keep apart.
+
+    Raises:
+        AudioError: no sentences in this language.
+    """
+    known = sentences(language)
+    words = tuple(dict.fromkeys(word for sentence in known for word in _MARKS.sub(" ", sentence).split()))
+    while True:
+        yield _line(str(random.choice(_KINDS, p=_SHARES)), known, words, random)
+
+
+def _line(kind: str, known: tuple[str, ...], words: tuple[str, ...], random: np.random.Generator) -> str:
+    def some(n_words: int) -> list[str]:
+        return [words[int(index)] for index in random.integers(0, len(words), n_words)]
+
+    sentence = known[int(random.integers(0, len(known)))]
+    if kind == "sentence":
+        return sentence
+    if kind == "two":
+        return f"{sentence} {known[int(random.integers(0, len(known)))]}"
+    if kind == "word":
+        return some(1)[0] + "."
+    if kind == "question":
+        return " ".join(some(int(random.integers(2, 7)))) + "?"
+    if kind == "list":
+        return ", ".join(some(int(random.integers(3, 7)))) + "."
+    spoken = some(int(random.integers(3, 11)))
+    if kind == "number":
+        number = int(random.integers(0, int(random.choice((10, 100, 1000, 2030)))))
+        spoken.insert(int(random.integers(0, len(spoken) + 1)), str(number))
+    return " ".join(spoken) + "."
+
+
+@cache
+def _asset() -> dict[str, tuple[str, ...]]:
+    text = resources.files("dfanerf_rt.audio").joinpath("assets/texts.json").read_text("utf-8")
+    return {language: tuple(found) for language, found in json.loads(text).items()}
