@@ -332,6 +332,8 @@ SOUNDS: dict[str, tuple[Callable[[Path], object], str]] = {
     "zeros": (lambda path: path.write_bytes(bytes(5000)), "not a sound"),
     "NaN": (lambda path: _float_wave(path, float("nan")), "NaN"),
     "infinity": (lambda path: _float_wave(path, float("inf")), "infinite"),
+    "another scale": (lambda path: _float_wave(path, 20_000.0), "reaches 20000"),
+    "a rate for no voice": (lambda path: _write_wave(path, rate_hz=1_000), "sampling rate is 1000 Hz"),
 }
 
 
@@ -411,6 +413,24 @@ def test_render_refuses_a_damaged_sound(avatar: Path) -> None:
     done = _command("render", "avatar.safetensors", "--audio", "voice.wav", "--out", "out.mp4", cwd=avatar.parent)
     assert "truncated" in _refused_in_one_line(done)
     assert sorted(avatar.parent.rglob("*")) == before
+
+
+def test_render_and_live_refuse_every_damaged_sound(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("soundfile")
+    pytest.importorskip("av")
+    from dfanerf_rt.cli import live, main
+
+    for number, (make, says) in enumerate(SOUNDS.values()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        make(folder / "voice.wav")
+        before = sorted(folder.rglob("*"))
+        sound, out = str(folder / "voice.wav"), str(folder / "out.mp4")
+        for entry, arguments in ((main.main, ["render", "presenter"]), (live.main, ["presenter"])):
+            assert entry([*arguments, "--audio", sound, "--out", out]) == 2
+            complaint = capfd.readouterr().err
+            assert complaint.count("\n") == 1 and says in complaint and "voice.wav" in complaint
+        assert sorted(folder.rglob("*")) == before
 
 
 def test_train_refuses_a_damaged_clip(clip: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from dfanerf_rt.audio.intake import SoundIntake
 from dfanerf_rt.audio.microphone import AudioDevice, _choose
 from dfanerf_rt.audio.ring import SampleRing
 from dfanerf_rt.audio.sources import FileSource, load_audio
@@ -21,9 +22,10 @@ def tone(rate_hz: int, seconds: float = 0.5) -> np.ndarray:
     return (0.5 * np.sin(2 * np.pi * 440 * np.arange(round(rate_hz * seconds)) / rate_hz)).astype(np.float32)
 
 
-@pytest.mark.parametrize("rate_hz", [8000, 16000, 22050, 44100, 48000])
+@pytest.mark.parametrize("rate_hz", [8000, 16000, 22050, 44100, 48000, 192000])
 @pytest.mark.parametrize(
-    ("container", "subtype"), [("wav", "PCM_16"), ("wav", "PCM_24"), ("wav", "FLOAT"), ("flac", "PCM_16")]
+    ("container", "subtype"),
+    [("wav", "PCM_U8"), ("wav", "PCM_16"), ("wav", "PCM_24"), ("wav", "PCM_32"), ("wav", "FLOAT"), ("flac", "PCM_16")],
 )
 def test_any_rate_and_width(tmp_path: Path, rate_hz: int, container: str, subtype: str) -> None:
     path = tmp_path / f"a.{container}"
@@ -31,12 +33,28 @@ def test_any_rate_and_width(tmp_path: Path, rate_hz: int, container: str, subtyp
     samples = load_audio(path)
     assert samples.dtype == np.float32 and samples.shape == (8000,)
     inner = slice(400, -400)
-    np.testing.assert_allclose(samples[inner], tone(16000)[inner], atol=2e-3)
+    # half a sample of this tone at its steepest: 0.5 * sin(2 pi 440 / 32000), and the rounding of 8 bits
+    np.testing.assert_allclose(samples[inner], tone(16000)[inner], atol=0.044 + (0.01 if subtype == "PCM_U8" else 0.0))
+
+
+@pytest.mark.parametrize(("rate_hz", "subtype"), [(16000, "PCM_16"), (48000, "PCM_24"), (44100, "FLOAT")])
+def test_a_file_is_a_stream(tmp_path: Path, rate_hz: int, subtype: str) -> None:
+    """What a microphone would have heard in chunks of 10 ms is what the file gives."""
+    sound = np.random.default_rng(0).uniform(-0.5, 0.5, (2 * rate_hz, 2)).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", sound, rate_hz, subtype=subtype)
+    stored = soundfile.read(tmp_path / "a.wav", dtype="float32")[0]
+    intake, step = SoundIntake(rate_hz, 2), rate_hz // 100
+    parts = [intake.push(stored[start : start + step]) for start in range(0, len(stored), step)]
+    np.testing.assert_allclose(load_audio(tmp_path / "a.wav"), np.concatenate([*parts, intake.flush()]), atol=1e-6)
 
 
 def test_channels_are_averaged(tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "a.wav", np.stack([tone(16000), np.zeros(8000)], axis=1), 16000)
-    np.testing.assert_allclose(load_audio(tmp_path / "a.wav"), tone(16000) / 2, atol=1e-4)
+    soundfile.write(tmp_path / "two.wav", np.stack([tone(16000), -0.5 * tone(16000)], axis=1), 16000)
+    np.testing.assert_allclose(load_audio(tmp_path / "two.wav"), tone(16000) / 4, atol=1e-4)
+    eight = np.zeros((8000, 8), np.float32)
+    eight[:, 3] = tone(16000)
+    soundfile.write(tmp_path / "eight.wav", eight, 16000)
+    np.testing.assert_allclose(load_audio(tmp_path / "eight.wav"), tone(16000), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["a.ogg", "a.mp3", "a.m4a"])
@@ -66,6 +84,44 @@ def write_m4a(path: Path) -> None:
         container.mux(stream.encode(None))
 
 
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_a_wav_cut_anywhere_in_its_head_is_refused(tmp_path: Path, subtype: str) -> None:
+    soundfile.write(tmp_path / "a.wav", np.stack([tone(48000)] * 2, axis=1), 48000, subtype=subtype)
+    data, cut = (tmp_path / "a.wav").read_bytes(), tmp_path / "cut.wav"
+    for length in range(64):
+        cut.write_bytes(data[:length])
+        with pytest.raises(AudioError) as caught:
+            load_audio(cut)
+        assert str(caught.value).startswith(str(cut)) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3", "a.m4a"])
+def test_a_damaged_head_is_read_or_refused(tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """A header that lies about rates, lengths and channels costs neither memory nor a traceback."""
+    whole = tmp_path / name
+    if name.endswith("m4a"):
+        write_m4a(whole)
+    else:
+        soundfile.write(whole, tone(48000, 0.2), 48000)
+    data, damaged = whole.read_bytes(), tmp_path / f"damaged.{name[2:]}"
+    generator = np.random.default_rng(0)
+    n_refused = 0
+    for _ in range(150):
+        changed = bytearray(data)
+        for place in generator.integers(0, 120, 3):
+            changed[place] = generator.choice([0, 1, 127, 128, 255])
+        damaged.write_bytes(changed)
+        try:
+            samples = load_audio(damaged)
+        except AudioError as fault:
+            assert "\n" not in str(fault)
+            n_refused += 1
+        else:
+            assert np.isfinite(samples).all() and len(samples) < 16000 * 60
+    assert n_refused > 0
+    assert capfd.readouterr().err == ""
+
+
 def test_what_is_no_sound_is_refused_in_one_line(tmp_path: Path) -> None:
     good = tmp_path / "good.wav"
     soundfile.write(good, tone(16000), 16000, subtype="PCM_16")
@@ -81,6 +137,16 @@ def test_what_is_no_sound_is_refused_in_one_line(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.flac", tone(16000, 5.0), 16000)
     flac = (tmp_path / "a.flac").read_bytes()
     (tmp_path / "cut.flac").write_bytes(flac[: len(flac) // 2])
+    soundfile.write(tmp_path / "a.ogg", tone(16000, 5.0), 16000)
+    ogg = (tmp_path / "a.ogg").read_bytes()
+    (tmp_path / "cut.ogg").write_bytes(ogg[: len(ogg) // 2])
+    (tmp_path / "end.ogg").write_bytes(ogg[:-1])
+    soundfile.write(tmp_path / "a.mp3", tone(16000, 5.0), 16000)
+    mp3 = (tmp_path / "a.mp3").read_bytes()
+    (tmp_path / "cut.mp3").write_bytes(mp3[: len(mp3) // 2])
+    soundfile.write(tmp_path / "slow.wav", tone(2000), 2000)
+    soundfile.write(tmp_path / "loud.wav", 20000 * tone(16000), 16000, subtype="FLOAT")
+    soundfile.write(tmp_path / "one.wav", tone(48000)[:1], 48000)
     write_m4a(tmp_path / "a.m4a")
     m4a = (tmp_path / "a.m4a").read_bytes()
     (tmp_path / "cut.m4a").write_bytes(m4a[: len(m4a) // 2])
@@ -95,6 +161,12 @@ def test_what_is_no_sound_is_refused_in_one_line(tmp_path: Path) -> None:
         "nan.wav": "NaN",
         "cut.flac": "truncated",
         "cut.m4a": "truncated",
+        "cut.ogg": "truncated",
+        "end.ogg": "truncated",
+        "cut.mp3": "truncated",
+        "slow.wav": "sampling rate is 2000 Hz, expected a whole number from 4000 to 768000",
+        "loud.wav": "sound reaches 10000",
+        "one.wav": "0 samples at 16 kHz",
         "pickle.wav": "not a sound",
         ".": "not a file",
     }.items():
