@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from dfanerf_rt.audio.intake import SoundIntake
 from dfanerf_rt.audio.ring import SAMPLE_RATE_HZ, AudioChunk, SampleRing
 from dfanerf_rt.errors import AudioError
 
@@ -45,8 +46,10 @@ def list_devices() -> list[AudioDevice]:
 class MicrophoneSource:
     """The microphone in chunks of 10 ms, written by PortAudio's callback into a bounded ring.
 
-    A device that cannot record 16 kHz mono is opened at its own rate and converted when read. Samples that the ring
-    had to drop are counted in :attr:`dropped_samples` and read as silence, so that the sample clock stays true.
+    A device that cannot record 16 kHz mono is opened at its own rate and converted when read, by a
+    :class:`~dfanerf_rt.audio.intake.SoundIntake`; what that holds back counts as latency in ``captured_s``. Samples
+    that the ring had to drop are counted in :attr:`dropped_samples` and read as silence, so that the sample clock
+    stays true.
 
     Args:
         device: index, or a part of a device's name in any case; None for the default device.
@@ -63,13 +66,13 @@ class MicrophoneSource:
         self._clock = 0
         self._ring_clock = 0
         self._lost_before_callback = 0
-        self._resampler: Any = None
         self._stream: Any = None
         self._stack = contextlib.ExitStack()
         self._audio = self._stack.enter_context(_portaudio())
         try:
             self.device = _choose(_devices(self._audio), device)
             self.rate_hz, self.channels = self._format()
+            self._intake = SoundIntake(self.rate_hz, self.channels)
         except BaseException:
             self._stack.close()
             raise
@@ -85,10 +88,7 @@ class MicrophoneSource:
 
         self._ring = SampleRing(max(int(self._buffer_s * self.rate_hz), 1))
         self._clock = self._ring_clock = 0
-        if self.rate_hz != SAMPLE_RATE_HZ:
-            import soxr
-
-            self._resampler = soxr.ResampleStream(self.rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="MQ")
+        self._intake.reset()
         try:
             with _quiet_stderr():
                 self._stream = self._audio.open(
@@ -123,7 +123,7 @@ class MicrophoneSource:
             self._ring_clock = raw.end
             if gap:
                 before_s = raw.captured_s - len(raw.samples) / self.rate_hz
-                self._emit(np.zeros(gap, np.float32), before_s)
+                self._emit(np.zeros((gap, self.channels), np.int16), before_s)
             self._emit(raw.samples, raw.captured_s)
 
     def stop(self) -> None:
@@ -138,11 +138,10 @@ class MicrophoneSource:
         name = self.device.name
         return f"microphone '{name}' handed over no sound for {SILENT_DEVICE_S:.0f} s; is it unplugged or in use?"
 
-    def _emit(self, samples: np.ndarray, captured_s: float) -> None:
-        if self._resampler is not None:
-            samples = self._resampler.resample_chunk(samples)
+    def _emit(self, raw: np.ndarray, captured_s: float) -> None:
+        samples = self._intake.push(raw)
         if len(samples):
-            self._pending.append(AudioChunk(samples, self._clock, captured_s))
+            self._pending.append(AudioChunk(samples, self._clock, captured_s - self._intake.delay_s))
             self._clock += len(samples)
 
     def _callback(self, data: bytes, n_frames: int, times: Mapping[str, float], status: int) -> tuple[None, int]:
@@ -151,9 +150,7 @@ class MicrophoneSource:
         if status & pyaudio.paInputOverflow:
             # PortAudio does not say how much was lost; it was at least one buffer.
             self._lost_before_callback += n_frames
-        samples = np.frombuffer(data, np.int16).astype(np.float32) / 32768.0
-        if self.channels > 1:
-            samples = samples.reshape(-1, self.channels).mean(axis=1)
+        samples = np.frombuffer(data, np.int16).reshape(-1, self.channels)
         # The times that drivers give are no help: PulseAudio's say 247 ms, then 0, while samples come steadily.
         self._ring.write(samples, time.monotonic())
         return None, pyaudio.paContinue

@@ -18,7 +18,7 @@ class AudioChunk:
     """A run of consecutive sound on the sample clock."""
 
     samples: np.ndarray
-    """(n,) float32 in [-1, 1], mono."""
+    """(n,) float32 in [-1, 1], mono; inside a source, (n, channels) as the device gave them."""
     start: int
     """Index of the first sample since the source was started; the clock of everything live."""
     captured_s: float
@@ -52,7 +52,7 @@ class SampleRing:
         self.dropped_samples = 0
 
     def write(self, samples: np.ndarray, captured_s: float) -> None:
-        """Append (n,) float32 samples captured until ``captured_s``; drops the oldest when full."""
+        """Append (n,) or (n, channels) samples captured until ``captured_s``; drops the oldest when full."""
         if not len(samples):
             return
         with self._ready:

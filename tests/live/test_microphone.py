@@ -153,6 +153,30 @@ def check_recording(video: Path, said: np.ndarray, seconds: int) -> None:
     assert aligned_correlation(heard, said)[0] > 0.95, "AAC changes it a little"
 
 
+def test_a_device_of_another_rate_and_two_channels(
+    microphone: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Converted as it is read: the same sound, a true clock, and the conversion's own delay in the capture times."""
+    monkeypatch.setattr(MicrophoneSource, "_format", lambda self: (48_000, 2))
+    said = bursts()
+    write_wav(tmp_path / "said.wav", said)
+    source = MicrophoneSource("pulse")
+    source.start()
+    play(tmp_path / "said.wav", microphone)
+    heard, behind_s = [], []
+    try:
+        while sum(map(len, heard)) < 4.5 * 16000:
+            chunk = source.read()
+            assert chunk is not None and chunk.start == sum(map(len, heard))
+            heard.append(chunk.samples)
+            behind_s.append(time.monotonic() - chunk.captured_s)
+    finally:
+        source.stop()
+    assert source.rate_hz == 48_000 and source.channels == 2
+    assert aligned_correlation(np.concatenate(heard), said)[0] > 0.99
+    assert 0.0125 < min(behind_s) < 0.05
+
+
 def test_devices_are_listed_and_found_by_name(microphone: dict[str, str]) -> None:
     names = {device.name for device in list_devices()}
     assert {"pulse", "default"} <= names
