@@ -18,8 +18,9 @@ from typing import Literal
 
 import numpy as np
 
+from dfanerf_rt.audio.intake import to_mono_16k
 from dfanerf_rt.audio.phone_sets import to_ipa
-from dfanerf_rt.audio.speech import Speech, cover, to_16khz
+from dfanerf_rt.audio.speech import Speech, cover
 from dfanerf_rt.errors import AudioError
 
 
@@ -185,6 +186,6 @@ def _read(folder: Path, index: int, known: FestivalVoice, text: str) -> Speech:
     pairs = [line.split() for line in (folder / f"{index}.txt").read_text("ascii").splitlines()]
     if native.size == 0 or not pairs:
         raise AudioError(f"festival said nothing for the text {text!r}")
-    samples = to_16khz(native, rate_hz)
+    samples = to_mono_16k(native, rate_hz)
     ends = [(to_ipa(known.phone_set, phone), float(end_s)) for phone, end_s in pairs]
     return Speech(samples, cover(ends, samples.size), text)

@@ -12,8 +12,9 @@ from functools import cache
 
 import numpy as np
 
+from dfanerf_rt.audio.intake import to_mono_16k
 from dfanerf_rt.audio.phone_sets import to_ipa
-from dfanerf_rt.audio.speech import Speech, cover, to_16khz
+from dfanerf_rt.audio.speech import Speech, cover
 from dfanerf_rt.errors import AudioError
 
 VOICES = ("kal16", "awb", "rms", "slt")
@@ -81,7 +82,7 @@ def synthesize(text: str, voice: str = "slt", rate: float = 1.0, pitch: float = 
             library.delete_utterance(utterance)
     if native is None or not ends:
         raise AudioError(f"flite said nothing for the text {text!r}")
-    samples = to_16khz(native, rate_hz)
+    samples = to_mono_16k(native, rate_hz)
     return Speech(samples, cover([(to_ipa("radio", phone), end_s) for phone, end_s in ends], samples.size), text)
 
 

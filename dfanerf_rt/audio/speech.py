@@ -15,6 +15,7 @@ from itertools import count, pairwise, takewhile
 
 import numpy as np
 
+from dfanerf_rt.audio.intake import to_mono_16k
 from dfanerf_rt.errors import AudioError
 
 SAMPLE_RATE_HZ = 16_000
@@ -83,14 +84,6 @@ _library: ctypes.CDLL | None = None
 _native_rate_hz = 0
 
 
-def to_16khz(native: np.ndarray, native_rate_hz: int) -> np.ndarray:
-    """(N,) int16 at a synthesiser's own rate as (M,) float32 in [-1, 1] at 16 kHz."""
-    import soxr
-
-    samples = soxr.resample(native.astype(np.float32) / 32768.0, native_rate_hz, SAMPLE_RATE_HZ)
-    return np.clip(samples.astype(np.float32), -1.0, 1.0)
-
-
 def cover(ends: Sequence[tuple[str, float]], n_samples: int) -> tuple[Phoneme, ...]:
     """(IPA name, end in seconds) of consecutive phonemes as intervals that cover [0, n_samples).
 
@@ -131,7 +124,7 @@ def synthesize(text: str, voice: str = "en", rate_wpm: int = 165, pitch: int = 5
     if native.size == 0:
         raise AudioError(f"espeak-ng said nothing for the text {text!r}")
     events = _with_closures(events, native, _native_rate_hz)
-    samples = to_16khz(native, _native_rate_hz)
+    samples = to_mono_16k(native, _native_rate_hz)
     return Speech(samples, _intervals(events, ratio, samples.size), text)
 
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dfanerf_rt.audio.intake import to_mono_16k
 from dfanerf_rt.clip.format import SAMPLE_RATE_HZ
-from dfanerf_rt.errors import ClipError
+from dfanerf_rt.errors import AudioError, ClipError
 
 if TYPE_CHECKING:
     import av
@@ -87,8 +88,6 @@ def read_audio(path: Path, n_frames: int | None = None, fps: float = 25.0) -> np
     Raises:
         ClipError: no sound track, or one that cannot be decoded.
     """
-    import soxr
-
     with _open(path) as container:
         stream = _video_stream(path, container)
         first = next(_decode(path, container, stream), None)
@@ -99,14 +98,16 @@ def read_audio(path: Path, n_frames: int | None = None, fps: float = 25.0) -> np
         if not container.streams.audio:
             raise ClipError(f"{path}: no sound track; choose a video with sound or pass --no-audio")
         samples, rate_hz, audio_start_s = _gather_audio(path, container)
-    if rate_hz != SAMPLE_RATE_HZ:
-        samples = soxr.resample(samples, rate_hz, SAMPLE_RATE_HZ).astype(np.float32)
+    try:
+        samples = to_mono_16k(samples, rate_hz)
+    except AudioError as fault:
+        raise ClipError(f"{path}: sound track: {fault}") from fault
     shift = round((audio_start_s - start_s) * SAMPLE_RATE_HZ)
     samples = np.concatenate([np.zeros(shift, np.float32), samples]) if shift > 0 else samples[-shift:]
     if n_frames is not None:
         wanted = round(n_frames * SAMPLE_RATE_HZ / fps)
         samples = np.pad(samples[:wanted], (0, max(0, wanted - len(samples))))
-    return np.clip(samples, -1.0, 1.0).astype(np.float32)
+    return samples
 
 
 def _open(path: Path) -> InputContainer:
