@@ -83,8 +83,10 @@ def mfcc_step(
     n_frames = max(0, (len(sound) - config.window_samples) // config.hop_samples + 1)
     if n_frames == 0:
         return np.zeros((0, config.n_coefficients), np.float32), sound
-    windows = np.lib.stride_tricks.sliding_window_view(sound, config.window_samples)
-    frames = _coefficients(windows[:: config.hop_samples][:n_frames], config)
+    # A view; numpy's own ways to make one take as long as a frame's Fourier transform and filter bank together.
+    strides = (config.hop_samples * sound.itemsize, sound.itemsize)
+    windows: NDArray[np.float32] = np.ndarray((n_frames, config.window_samples), sound.dtype, sound, 0, strides)
+    frames = _coefficients(windows, config)
     return frames, sound[n_frames * config.hop_samples :].copy()
 
 

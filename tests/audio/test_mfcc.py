@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from dfanerf_rt.audio.mfcc import MfccConfig, StreamingMfcc, mfcc
+from dfanerf_rt.audio.sources import load_audio
 from dfanerf_rt.errors import ShapeError
 
 
@@ -14,19 +17,57 @@ def _sound(seconds: float, seed: int = 0) -> np.ndarray:
     return (0.1 * voiced + 0.01 * random.standard_normal(len(t))).astype(np.float32)
 
 
-@pytest.mark.parametrize("config", [MfccConfig(), MfccConfig(n_coefficients=13, n_mels=26, low_hz=0.0, high_hz=7000.0)])
-def test_agrees_with_librosa(config: MfccConfig) -> None:
+def _librosa_mfcc(sound: np.ndarray, config: MfccConfig) -> np.ndarray:
     librosa = pytest.importorskip("librosa")
-    sound = _sound(1.5)
     mel = librosa.feature.melspectrogram(
         y=sound.astype(np.float64), sr=16_000, n_fft=config.window_samples, hop_length=config.hop_samples, center=False,
         n_mels=config.n_mels, fmin=config.low_hz, fmax=config.high_hz, power=2.0,
     )  # fmt: skip
     decibel = librosa.power_to_db(mel, amin=config.floor_power, top_db=None)
-    expected = librosa.feature.mfcc(S=decibel, n_mfcc=config.n_coefficients).T
+    return librosa.feature.mfcc(S=decibel, n_mfcc=config.n_coefficients).T
+
+
+def _chirp() -> np.ndarray:
+    t = np.arange(24_000) / 16_000
+    return 0.5 * np.sin(2 * np.pi * (20.0 * t + 0.5 * 5300.0 * t**2))  # 20 Hz to 8 kHz in 1.5 s
+
+
+SOUNDS = {
+    "voiced": _sound(1.5),
+    "noise": np.random.default_rng(1).uniform(-1.0, 1.0, 16_000),
+    "quiet noise": np.random.default_rng(2).uniform(-1e-4, 1e-4, 16_000),
+    "chirp": _chirp(),
+    "digital silence": np.zeros(8_000),
+    "constant": np.full(8_000, 0.5),
+    "voiced with an offset": _sound(1.0) + 0.5,
+    "clipped square": np.clip(3.0 * np.sin(2 * np.pi * 233.0 * np.arange(16_000) / 16_000), -1.0, 1.0),
+    "speech, then digital silence": np.concatenate([_sound(0.5), np.zeros(8_000)]),
+    "one sample": np.eye(1, 4_000, 1_234)[0],
+}
+
+
+@pytest.mark.parametrize("config", [MfccConfig(), MfccConfig(n_coefficients=13, n_mels=26, low_hz=0.0, high_hz=7000.0)])
+@pytest.mark.parametrize("name", SOUNDS)
+def test_agrees_with_librosa(name: str, config: MfccConfig) -> None:
+    sound = SOUNDS[name].astype(np.float32)
     found = mfcc(sound, config)
+    expected = _librosa_mfcc(sound, config)
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_agrees_with_librosa_on_speech(shared_data: Path) -> None:
+    for path in sorted((shared_data / "audio").glob("*.wav")):
+        sound = load_audio(path)[: 16_000 * 5]
+        np.testing.assert_allclose(mfcc(sound), _librosa_mfcc(sound, MfccConfig()), atol=1e-4, err_msg=path.name)
+
+
+@pytest.mark.parametrize("offset", [0.5, -0.5, 0.01])
+def test_a_constant_offset_changes_nothing(offset: float) -> None:
+    """A periodic Hann window keeps a constant within 40 Hz, and the lowest filter begins at 50."""
+    sound = _sound(1.0)
+    np.testing.assert_allclose(mfcc(sound + np.float32(offset)), mfcc(sound), atol=1e-4)
+    np.testing.assert_allclose(mfcc(np.full(800, offset, np.float32)), mfcc(np.zeros(800, np.float32)), atol=1e-4)
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 160, 399, 400, 401, 1600, 16_000])
@@ -36,6 +77,16 @@ def test_any_chunking_gives_the_frames_of_the_whole(chunk: int) -> None:
     frames = np.concatenate([stream.push(sound[start : start + chunk]) for start in range(0, len(sound), chunk)])
     np.testing.assert_allclose(frames, mfcc(sound), atol=1e-5)
     assert len(stream.pending) < stream.config.window_samples
+
+
+def test_empty_chunks_change_nothing() -> None:
+    sound = _sound(0.2)
+    stream = StreamingMfcc()
+    frames = []
+    for start in range(0, len(sound), 100):
+        frames += [stream.push(sound[start : start + 100]), stream.push(sound[:0])]
+        assert frames[-1].shape == (0, 28)
+    np.testing.assert_allclose(np.concatenate(frames), mfcc(sound), atol=1e-5)
 
 
 def test_a_frame_comes_with_its_last_sample() -> None:
