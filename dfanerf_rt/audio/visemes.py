@@ -177,21 +177,22 @@ def mouth_expression(articulators: np.ndarray, strength: float = 1.0) -> np.ndar
     )
     open_lips = (1.0 - shut) * (1.0 - tuck)
     jaw = jaw * (1.0 - 0.7 * shut) * (1.0 - 0.6 * tuck)
-    # The quarter of closure that a pause has is lips that touch; only a real closure presses them.
+    # The quarter of closure that a pause has is lips that touch, which those of the neutral face do not quite; only a
+    # real closure presses them. Amounts are such that the points of the inner lips meet and do not cross.
+    touch = 0.045 * np.clip(shut / 0.25, 0.0, 1.0)
     press = np.clip((shut - 0.3) / 0.7, 0.0, 1.0)
     units = {
         "jawOpen": jaw,
-        "mouthClose": jaw * np.clip(shut * 1.2, 0.0, 1.0),
-        "mouthPress": 0.35 * press,
-        "mouthRollLower": 0.25 * press + 0.55 * tuck,
-        "mouthRollUpper": 0.25 * press,
+        "mouthClose": jaw * np.clip(shut * 1.2, 0.0, 1.0) + touch,
+        "mouthPress": 0.12 * press,
+        "mouthRollLower": 0.06 * press + 0.55 * tuck,
+        "mouthRollUpper": 0.06 * press,
         "mouthPucker": pucker,
         "mouthFunnel": funnel * (1.0 - 0.8 * shut) * (1.0 - 0.8 * tuck),
         "mouthStretch": 0.45 * spread * (1.0 - 0.5 * shut),
         "mouthSmile": 0.25 * spread,
         "mouthUpperUp": 0.5 * part * open_lips + 0.18 * tuck + 0.12 * jaw * open_lips,
         "mouthLowerDown": 0.8 * part * open_lips,
-        "mouthShrugLower": 0.15 * press,
         "tongueOut": 0.4 * tongue * (1.0 - shut),
     }
     expression = np.zeros((articulators.shape[0], len(ARKIT_NAMES)), np.float32)

@@ -7,7 +7,7 @@ One code belongs to one video frame at 25 fps; frame k is centred at sample k * 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dfanerf_rt.audio.mfcc import MfccConfig, mfcc
 from dfanerf_rt.errors import AvatarError, ShapeError
@@ -23,21 +24,26 @@ from dfanerf_rt.files import check_tensors, from_json_object, load_tensors, save
 FRAME_SAMPLES = 640
 """Samples per video frame: 16 kHz at 25 fps."""
 FEATURES_PER_FRAME = 4
-SYNC_SCHEMA = "dfanerf-sync/1"
+LIVE_LOOKAHEAD_MS = 100.0
+"""What a live avatar waits for where nobody says otherwise."""
+SYNC_SCHEMA = "dfanerf-sync/2"
 _CLAMP = 3.5
+_SHORTEST = 16
+"""Feature frames under one output of the trunk: 5 + 3 by the first two convolutions, 2 x 4 by the residuals."""
 
 
 @dataclass(frozen=True)
 class SyncConfig:
     """What the audio encoder hears, and its size."""
 
-    lookahead_ms: float = 100.0
-    """Sound after a frame that its code may depend on; it is added to the latency of a live avatar."""
-    past_ms: float = 200.0
+    lookahead_ms: float = 200.0
+    """Sound after a frame that its code may depend on; :meth:`AudioEncoder.with_lookahead` lowers it after training.
+    It is added to the latency of a live avatar."""
+    past_ms: float = 310.0
     """Sound before a frame that its code may depend on."""
     n_coefficients: int = 28
     """MFCC per 10 ms."""
-    channels: int = 64
+    channels: int = 96
     code_dim: int = 32
     """Length of the audio code; that of the mouth code."""
 
@@ -53,8 +59,16 @@ class SyncConfig:
 
     @property
     def n_ahead(self) -> int:
-        """Feature frames after a video frame's own; their sound ends within ``lookahead_ms``."""
-        return int((self.lookahead_ms * 16 - self.mfcc.latency_samples) // self.mfcc.hop_samples)
+        """Feature frames after a video frame's own; their sound ends within ``lookahead_ms``. Below 0 where even the
+        frame's own feature, which spans 12.5 ms on each side, would be too late. As odd or even as ``n_past`` + 1, so
+        that the window is what the convolutions take."""
+        ahead = int((self.lookahead_ms * 16 - self.mfcc.latency_samples) // self.mfcc.hop_samples)
+        return ahead - (self.n_past + ahead + 1 + _SHORTEST) % 2
+
+    @property
+    def effective_lookahead_ms(self) -> float:
+        """Sound that a code waits for, a little less than ``lookahead_ms``."""
+        return (self.n_ahead * self.mfcc.hop_samples + self.mfcc.latency_samples) / 16
 
     @property
     def n_window(self) -> int:
@@ -62,15 +76,20 @@ class SyncConfig:
         return self.n_past + 1 + self.n_ahead
 
     @property
+    def n_taps(self) -> int:
+        """Outputs of the trunk, 20 ms apart, that one code is made of."""
+        return (self.n_window - _SHORTEST) // 2 + 1
+
+    @property
     def lead_samples(self) -> int:
         """Silence put before the sound, so that feature frame 0 opens the window of video frame 0."""
         return self.n_past * self.mfcc.hop_samples + self.mfcc.latency_samples
 
     def __post_init__(self) -> None:
-        if self.n_ahead < 0 or self.n_past < 0 or self.n_window < 16:
+        if self.lookahead_ms < 0 or self.past_ms < 12.5 or self.n_taps < 2:
             raise ValueError(
-                f"past_ms {self.past_ms} and lookahead_ms {self.lookahead_ms} give {self.n_window} feature frames, "
-                "expected 16 or more, and at least 12.5 ms on each side"
+                f"past_ms {self.past_ms} and lookahead_ms {self.lookahead_ms} give {self.n_window} feature frames; "
+                f"expected {_SHORTEST + 2} or more, and no negative lookahead"
             )
 
     @classmethod
@@ -90,37 +109,71 @@ class SyncConfig:
         return config
 
 
+class _Residual(nn.Module):
+    """x + network(x) with a valid convolution of three frames; the first and the last frame are lost."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.wide = nn.Conv1d(width, width, 3)
+        self.point = nn.Conv1d(width, width, 1)
+        self.dropout = nn.Dropout1d(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[..., 1:-1] + self.dropout(self.point(F.silu(self.wide(F.silu(x)))))
+
+
 class AudioEncoder(nn.Module):
-    """E_a: a small convolutional network over MFCC, one output per four feature frames."""
+    """E_a: a convolutional network over MFCC, one output per four feature frames.
+
+    The trunk gives an output every 20 ms; the gather, a convolution whose taps span the window, makes a code of them.
+    Every convolution is valid, so that a code depends on its own window alone. The last taps of the gather are those
+    of the lookahead: without them the encoder is one of a shorter lookahead, and training leaves them out at times so
+    that it is a good one.
+    """
 
     def __init__(self, config: SyncConfig | None = None, dropout: float = 0.0) -> None:
         super().__init__()
         self.config = config or SyncConfig()
         width = self.config.channels
-        # Valid convolutions with a total stride of 4; the last kernel takes what remains of the window.
-        remaining = ((self.config.n_window - 4) - 4) // 2 + 1
-        remaining = (remaining - 4) // 2 + 1
         self.trunk = nn.Sequential(
             nn.Conv1d(self.config.n_coefficients, width, 5),
             nn.SiLU(),
-            nn.Dropout1d(dropout),
             nn.Conv1d(width, width, 4, stride=2),
+            _Residual(width, dropout),
+            _Residual(width, dropout),
             nn.SiLU(),
-            nn.Dropout1d(dropout),
-            nn.Conv1d(width, width, 4, stride=2),
-            nn.SiLU(),
-            nn.Dropout(dropout),
-            nn.Conv1d(width, width, remaining),
-            nn.SiLU(),
-            nn.Dropout(dropout),
         )
-        self.head = nn.Conv1d(width, self.config.code_dim, 1)
+        self.gather = nn.Conv1d(width, 2 * width, self.config.n_taps, stride=2)
+        self.head = nn.Sequential(
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            nn.Conv1d(2 * width, width, 1),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            nn.Conv1d(width, self.config.code_dim, 1),
+        )
         self.feature_mean: Tensor
         self.feature_std: Tensor
         self.code_mean: Tensor
         self.register_buffer("feature_mean", torch.zeros(self.config.n_coefficients))
         self.register_buffer("feature_std", torch.ones(self.config.n_coefficients))
         self.register_buffer("code_mean", torch.zeros(self.config.code_dim))
+
+    def with_lookahead(self, lookahead_ms: float) -> AudioEncoder:
+        """The same encoder without the taps that lie further ahead than ``lookahead_ms``, in evaluation mode.
+
+        Raises:
+            ValueError: ``lookahead_ms`` is negative or more than the encoder was trained with.
+        """
+        if not 0.0 <= lookahead_ms <= self.config.lookahead_ms:
+            raise ValueError(
+                f"lookahead of {lookahead_ms:g} ms: this encoder was trained for 0 to {self.config.lookahead_ms:g} ms"
+            )
+        shorter = AudioEncoder(replace(self.config, lookahead_ms=lookahead_ms))
+        state = self.state_dict()
+        state["gather.weight"] = state["gather.weight"][:, :, : shorter.config.n_taps]
+        shorter.load_state_dict(state)
+        return shorter.to(self.code_mean.device).eval().requires_grad_(False)
 
     def forward(self, features: Tensor) -> Tensor:
         """Codes of consecutive windows.
@@ -144,9 +197,13 @@ class AudioEncoder(nn.Module):
         """MFCC in dB → about unit variance; what lies far outside of the training sound is held at its edge."""
         return ((features - self.feature_mean) / self.feature_std).clamp(-_CLAMP, _CLAMP)
 
-    def from_normalised(self, features: Tensor) -> Tensor:
-        """(B, T, n_coefficients) normalised → (B, n, code_dim)."""
-        return self.head(self.trunk(features.transpose(1, 2))).transpose(1, 2) + self.code_mean
+    def from_normalised(self, features: Tensor, n_taps: int | None = None) -> Tensor:
+        """(B, T, n_coefficients) normalised → (B, n, code_dim), made of the first ``n_taps`` taps, of all when None."""
+        taps = self.trunk(features.transpose(1, 2))
+        weight = self.gather.weight[:, :, :n_taps]
+        # What is left out at the end of the window is left out after the last window too: n does not change.
+        taps = taps[..., : taps.shape[-1] - (self.gather.weight.shape[-1] - weight.shape[-1])]
+        return self.head(F.conv1d(taps, weight, self.gather.bias, stride=2)).transpose(1, 2) + self.code_mean
 
     def state_tensors(self, prefix: str = "") -> dict[str, Tensor]:
         """All weights by name, each name with ``prefix`` before it; an avatar keeps them under ``"sync."``."""

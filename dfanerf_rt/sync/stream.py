@@ -46,13 +46,13 @@ class StreamingSync:
 
     @property
     def lookahead_samples(self) -> int:
-        """Sound after a frame's time that its code waits for."""
-        return self.config.n_ahead * self.config.mfcc.hop_samples + self.config.mfcc.latency_samples
+        """Sound after a frame's time that its code waits for; below 0 where it does without the newest."""
+        return round(self.config.effective_lookahead_ms * 16)
 
     @property
     def lookahead_ms(self) -> float:
         """The same in milliseconds; at most the configured ``lookahead_ms``."""
-        return self.lookahead_samples / 16
+        return self.config.effective_lookahead_ms
 
     def push(self, samples: NDArray[np.float32]) -> Tensor:
         """Take any number of samples (N,) in [-1, 1] at 16 kHz; return the codes (n, code_dim) they complete."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,7 +19,14 @@ from torch.nn import functional as F
 
 from dfanerf_rt.attributes.model import AttributeModel, mouth_opening
 from dfanerf_rt.errors import ClipError
-from dfanerf_rt.sync.model import FEATURES_PER_FRAME, FRAME_SAMPLES, AudioEncoder, SyncConfig, window_features
+from dfanerf_rt.sync.model import (
+    FEATURES_PER_FRAME,
+    FRAME_SAMPLES,
+    LIVE_LOOKAHEAD_MS,
+    AudioEncoder,
+    SyncConfig,
+    window_features,
+)
 
 Pair = tuple[NDArray[np.float32], Tensor]
 """Sound (N,) at 16 kHz and the mouth codes (T, code_dim) of its frames."""
@@ -185,7 +192,7 @@ def _set_statistics(encoder: AudioEncoder, corpus: _Corpus, keep_features: bool)
         encoder.feature_mean.copy_(corpus.features.mean(dim=0))
         encoder.feature_std.copy_(corpus.features.std(dim=0).clamp(min=1.0))
         encoder.code_mean.copy_(corpus.codes.mean(dim=0))
-        nn.init.normal_(encoder.head.weight, std=0.02)
+        nn.init.normal_(encoder.head[-1].weight, std=0.02)
 
 
 def _optimise(
@@ -218,7 +225,7 @@ def _optimise(
         for group in optimiser.param_groups:
             group["lr"] = training.learning_rate * min(1.0, 10.0 * done + 0.02) * math.cos(0.5 * math.pi * done) ** 2
         features, target = corpus.batch(training.batch, random)
-        code = encoder.from_normalised(_augment(encoder, features, training))
+        code = encoder.from_normalised(_augment(encoder, features, training), _some_taps(encoder.config, random))
         regression = _distance(code, target) / spread
         velocity = _distance(code.diff(dim=1), target.diff(dim=1)) / spread
         contrastive = _contrastive(code - encoder.code_mean, target - encoder.code_mean, similarity, training, random)
@@ -235,6 +242,12 @@ def _optimise(
     result = AudioEncoder(encoder.config)
     result.load_state_dict(average.module.state_dict())
     return result
+
+
+def _some_taps(config: SyncConfig, random: np.random.Generator) -> int:
+    """How far this step may look ahead: as a live avatar does in half of the steps, else any way that is offered."""
+    live, blind = (replace(config, lookahead_ms=min(ms, config.lookahead_ms)) for ms in (LIVE_LOOKAHEAD_MS, 0.0))
+    return live.n_taps if random.random() < 0.5 else int(random.integers(blind.n_taps, config.n_taps + 1))
 
 
 def _distance(code: Tensor, target: Tensor) -> Tensor:

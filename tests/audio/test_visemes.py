@@ -59,7 +59,7 @@ def test_a_sentence_closes_and_rounds_where_it_must(voice: str, text: str) -> No
             jaw = _at_centre(track, phoneme, "jawOpen")
             assert jaw < 0.12, f"{phoneme}: jaw {jaw:.2f}"
             assert _at_centre(track, phoneme, "mouthClose") > 0.9 * jaw
-            assert _at_centre(track, phoneme, "mouthPressLeft") > 0.2
+            assert _at_centre(track, phoneme, "mouthPressLeft") > 0.06
             n_closed += 1
         if symbols in ("u", "y", "w") and phoneme.end_sample - phoneme.start_sample > 60 * 16:
             assert _at_centre(track, phoneme, "mouthPucker") > 0.5, phoneme

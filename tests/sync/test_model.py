@@ -13,14 +13,33 @@ from dfanerf_rt.sync.model import AudioEncoder, SyncConfig, encode_audio, window
 
 
 def test_the_window_is_what_the_config_says() -> None:
-    config = SyncConfig(lookahead_ms=100.0, past_ms=200.0)
-    # (1600 - 200) // 160 and (3200 - 200) // 160 feature frames around the frame's own
-    assert (config.n_ahead, config.n_past, config.n_window) == (8, 18, 27)
+    config = SyncConfig(lookahead_ms=100.0, past_ms=310.0)
+    # (1600 - 200) // 160 and (4960 - 200) // 160 feature frames around the frame's own
+    assert (config.n_ahead, config.n_past, config.n_window) == (8, 29, 38)
+    assert config.effective_lookahead_ms == 92.5
     sound = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
     rows = window_features(sound, 20, config)
-    assert rows.shape == (4 * 19 + 27, 28)
+    assert rows.shape == (4 * 19 + 38, 28)
     # the own feature frame of video frame 10 is centred at sample 6400
     np.testing.assert_allclose(rows[4 * 10 + config.n_past], mfcc(sound[6200:6600])[0], atol=1e-4)
+
+
+@pytest.mark.parametrize(("lookahead_ms", "effective_ms"), [(0, -7.5), (40, 32.5), (80, 72.5), (120, 112.5), (200, 192.5)])
+def test_a_shorter_lookahead_hears_less_and_is_otherwise_the_same(lookahead_ms: float, effective_ms: float) -> None:
+    torch.manual_seed(0)
+    encoder = AudioEncoder(SyncConfig(channels=16)).eval()
+    shorter = encoder.with_lookahead(lookahead_ms)
+    assert shorter.config.effective_lookahead_ms == effective_ms
+    sound = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
+    codes = encode_audio(shorter, sound)
+    # the taps that are left out are those that see what is ahead: with their weights at 0, the long window says the same
+    blind = AudioEncoder(encoder.config).eval()
+    blind.load_state_dict(encoder.state_dict())
+    with torch.no_grad():
+        blind.gather.weight[:, :, shorter.config.n_taps :] = 0.0
+    torch.testing.assert_close(codes, encode_audio(blind, sound), atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="trained for 0 to"):
+        shorter.with_lookahead(lookahead_ms + 10)
 
 
 def test_length_of_codes() -> None:
@@ -32,7 +51,7 @@ def test_length_of_codes() -> None:
 
 def test_loudness_far_outside_of_training_is_held() -> None:
     encoder = AudioEncoder(SyncConfig()).eval()
-    extreme = torch.full((1, 27, 28), 1e6)
+    extreme = torch.full((1, 38, 28), 1e6)
     assert encoder.normalise(extreme).max() == encoder.normalise(2 * extreme).max() < 10
 
 
@@ -50,8 +69,8 @@ def test_save_and_load(tmp_path: Path) -> None:
 def test_unusable_weights_and_settings_are_named() -> None:
     config = SyncConfig()
     tensors = AudioEncoder(config).state_tensors()
-    with pytest.raises(AvatarError, match=r"'head\.weight' is missing"):
-        AudioEncoder.from_tensors({k: v for k, v in tensors.items() if k != "head.weight"}, config)
+    with pytest.raises(AvatarError, match=r"'gather\.weight' is missing"):
+        AudioEncoder.from_tensors({k: v for k, v in tensors.items() if k != "gather.weight"}, config)
     with pytest.raises(AvatarError, match=r"'trunk\.0\.weight' has shape"):
         AudioEncoder.from_tensors(tensors, SyncConfig(channels=32))
     assert SyncConfig.from_dict(asdict(config)) == config
@@ -61,7 +80,7 @@ def test_unusable_weights_and_settings_are_named() -> None:
         SyncConfig.from_dict({"lookahead_ms": "much"})
     with pytest.raises(AvatarError, match="damaged sync settings"):
         SyncConfig.from_dict({"lookahead_ms": 20.0, "past_ms": 40.0})
-    with pytest.raises(ValueError, match="16 or more"):
+    with pytest.raises(ValueError, match="18 or more"):
         SyncConfig(lookahead_ms=20.0, past_ms=40.0)
 
 
@@ -69,5 +88,5 @@ def test_wrong_features_are_refused() -> None:
     encoder = AudioEncoder(SyncConfig())
     with pytest.raises(ShapeError, match="expected \\(B, T, 28\\)"):
         encoder(torch.zeros(1, 30, 13))
-    with pytest.raises(ShapeError, match="26 frames, expected 27"):
-        encoder(torch.zeros(1, 26, 28))
+    with pytest.raises(ShapeError, match="47 frames, expected 48"):
+        encoder(torch.zeros(1, 47, 28))

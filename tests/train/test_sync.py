@@ -59,10 +59,10 @@ def test_training_is_reproducible_starts_from_weights_and_stops() -> None:
     for name, tensor in first.state_tensors().items():
         assert torch.equal(tensor, second.state_tensors()[name])
     stopped = train_on_pairs([pair], rest, training=short, init=first, should_stop=lambda: True)
-    assert torch.equal(stopped.head.weight, first.head.weight)
+    assert torch.equal(stopped.gather.weight, first.gather.weight)
     assert stopped.config == first.config
     out_of_time = train_on_pairs([pair], rest, training=short, init=first, budget_s=1e-9)
-    assert torch.equal(out_of_time.head.weight, first.head.weight)
+    assert torch.equal(out_of_time.gather.weight, first.gather.weight)
 
 
 def test_too_little_sound_is_refused() -> None:
