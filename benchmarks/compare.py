@@ -21,8 +21,13 @@ SAME_MACHINE = ("cpu", "cores", "gpu")
 KEYS = {
     "render": ("backend", "device", "width", "height", "threads"),
     "ops": ("operator", "direction", "backend", "device", "threads", "samples"),
+    "sync": ("part", "rate_hz", "channels", "sound_ms", "threads"),
 }
-TIMES = {"render": ("frame_ms_p50", "frame_ms_p95"), "ops": ("ms_p50", "ms_p95")}
+TIMES = {
+    "render": ("frame_ms_p50", "frame_ms_p95"),
+    "ops": ("ms_p50", "ms_p95"),
+    "sync": ("ms_p50", "ms_p95"),
+}
 
 
 def differing_machine(old: dict[str, Any], new: dict[str, Any]) -> str | None:

@@ -2,7 +2,8 @@
 
     .venv/bin/python benchmarks/result_schema.py FILE...        checks files; names the first fault
 
-A document is ``{"kind": "render" | "ops", "machine": {...}, "results": [row, ...]}``; more keys may stand beside them.
+A document is ``{"kind": "render" | "ops" | "sync", "machine": {...}, "results": [row, ...]}``; more keys may stand
+beside them.
 """
 
 from __future__ import annotations
@@ -77,6 +78,19 @@ OPS_ROW: dict[str, Types] = {
     "ratio_to_reference": (float,),
 }
 """Keys of a row of ``bench_ops.py --json``."""
+SYNC_ROW: dict[str, Types] = {
+    "part": (str,),
+    "rate_hz": (int,),
+    "channels": (int,),
+    "sound_ms": (int,),
+    "threads": (int,),
+    "ms_p50": (float,),
+    "ms_p95": (float,),
+    "spread_ms": (float,),
+    "difference": (float, NONE),
+}
+"""Keys of a row of ``bench_sync.py --json``."""
+ROWS = {"render": RENDER_ROW, "ops": OPS_ROW, "sync": SYNC_ROW}
 
 
 def machine() -> dict[str, Any]:
@@ -102,11 +116,11 @@ def machine() -> dict[str, Any]:
 
 def check_results(document: Any) -> None:
     """Raise :class:`ValueError` naming the first key that is missing or of another type."""
-    if not isinstance(document, dict) or document.get("kind") not in ("render", "ops"):
-        raise ValueError("expected an object whose 'kind' is 'render' or 'ops'")
+    if not isinstance(document, dict) or document.get("kind") not in ROWS:
+        raise ValueError("expected an object whose 'kind' is 'render', 'ops' or 'sync'")
     _check_keys("machine", document.get("machine"), MACHINE)
     for name, schema in (
-        ("results", RENDER_ROW if document["kind"] == "render" else OPS_ROW),
+        ("results", ROWS[document["kind"]]),
         ("quality", QUALITY_ROW),
     ):
         rows = document.get(name, [] if name == "quality" else None)

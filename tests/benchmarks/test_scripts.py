@@ -11,6 +11,7 @@ from types import ModuleType
 
 import bench_ops
 import bench_render
+import bench_sync
 import ceilings
 import numpy as np
 import pytest
@@ -116,6 +117,37 @@ def test_operators(tmp_path: Path) -> None:
         both = operator in ("composite_rays", "condition_layer", "hash_encode")
         assert timed == {(name, way) for name in able for way in (("forward", "backward") if both else ("forward",))}
     assert all(row["mismatch"] <= bench_ops.MAX_MISMATCH and row["ms_p95"] >= row["ms_p50"] for row in rows)
+
+
+def test_sync(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "sync.json"
+    options = ["--rate", "44100", "--channels", "2", "--calls", "5", "--seconds", "0.05", "--json", str(target)]
+    assert bench_sync.main(options) == 0
+    document = read_results(target)
+    rows = {row["part"]: row for row in document["results"]}
+    assert list(rows) == ["intake", "mfcc", "encoder", "all"] and document["kind"] == "sync"
+    assert document["encoder_weights"] > 10_000 and document["budget_ms"] == 2.0
+    assert all(row["rate_hz"] == 44_100 and row["threads"] == 1 and row["ms_p50"] > 0.0 for row in rows.values())
+    assert rows["all"]["difference"] <= 1e-5 and rows["encoder"]["difference"] is None
+    assert rows["all"]["ms_p50"] > max(rows[part]["ms_p50"] for part in ("intake", "mfcc", "encoder"))
+    assert "of the budget of 2 ms" in capsys.readouterr().out
+
+
+def test_sound_that_streams_wrongly_is_not_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encode = bench_sync.encode_audio
+    monkeypatch.setattr(bench_sync, "encode_audio", lambda encoder, sound: encode(encoder, 1.01 * sound))
+    assert bench_sync.main(["--json", str(tmp_path / "sync.json")]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith("bench_sync: all: streaming differs from offline by ") and said.out == ""
+    assert not (tmp_path / "sync.json").exists()
+
+
+def test_sync_refuses_what_cannot_be() -> None:
+    for options, said in ((["--rate", "100"], "sampling rate is 100 Hz"), (["--avatar", "nobody"], "no such avatar")):
+        with pytest.raises(SystemExit, match=f"bench_sync: .*{said}"):
+            bench_sync.main(options)
 
 
 def test_every_operator_has_a_case() -> None:
