@@ -62,7 +62,7 @@ class StreamingMfcc:
         """Take any number of samples (N,) in [-1, 1] at 16 kHz; return the frames (n, n_coefficients) they complete.
 
         Raises:
-            ShapeError: ``samples`` is not a vector of real numbers.
+            ShapeError: ``samples`` is not a vector of finite real numbers. Nothing was taken then.
         """
         frames, self.pending = mfcc_step(samples, self.pending, self.config)
         return frames
@@ -79,6 +79,8 @@ def mfcc_step(
     samples = np.asarray(samples)
     if samples.ndim != 1 or samples.dtype.kind not in "fiu":
         raise ShapeError(f"samples: found shape {samples.shape} of {samples.dtype}, expected a vector of real numbers")
+    if not np.isfinite(samples).all():
+        raise ShapeError("samples: found NaN or infinity, expected sound in [-1, 1]")
     sound = np.concatenate([pending, samples.astype(np.float32, copy=False)])
     n_frames = max(0, (len(sound) - config.window_samples) // config.hop_samples + 1)
     if n_frames == 0:

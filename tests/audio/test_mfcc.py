@@ -119,3 +119,17 @@ def test_short_sound_and_wrong_shape() -> None:
     assert mfcc(np.zeros(399, np.float32)).shape == (0, 28)
     with pytest.raises(ShapeError, match="vector"):
         mfcc(np.zeros((2, 400), np.float32))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_refused_and_not_taken(value: float) -> None:
+    sound = _sound(0.1)
+    bad = sound.copy()
+    bad[700] = value
+    stream = StreamingMfcc()
+    first = stream.push(sound[:600])
+    with pytest.raises(ShapeError, match="NaN or infinity"):
+        stream.push(bad[600:])
+    np.testing.assert_allclose(np.concatenate([first, stream.push(sound[600:])]), mfcc(sound), atol=1e-5)
+    with pytest.raises(ShapeError, match="NaN or infinity"):
+        mfcc(bad)
