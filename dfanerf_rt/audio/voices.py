@@ -99,3 +99,19 @@ def _espeak(name: str, request: Request) -> Speech:
     # espeak's 0, 50 and 100 are 0.5, 1 and 2 times a voice's pitch (its table pitch_adjust_tab).
     pitch = round(50.0 + 50.0 * math.log2(request.pitch))
     return speech.synthesize(request.text, name, round(_ESPEAK_RATE_WPM * request.rate), pitch)
+
+
+def language_of(voice: str) -> str:
+    """The language of a voice, as :mod:`dfanerf_rt.audio.texts` names it: ``"espeak:en-us+f2"`` gives ``"en"``.
+
+    Raises:
+        AudioError: the name is of no synthesiser, or of no Festival voice.
+    """
+    engine, name = split_name(voice)
+    if engine == "flite":
+        return "en"
+    if engine == "espeak":
+        return name.partition("+")[0].partition("-")[0]
+    if name not in festival.VOICES:
+        raise AudioError(f"the voice {name!r} of festival is not known; expected one of {', '.join(festival.VOICES)}")
+    return festival.VOICES[name].language
