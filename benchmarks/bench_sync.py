@@ -95,6 +95,8 @@ def parts(encoder: AudioEncoder, recorded: NDArray[np.int16], rate_hz: int) -> d
         for _ in range(CHUNKS):
             stream.push(all_intake.push(next(raw)))
 
+    while stream.n_codes == 0:  # until the lookahead of the first frame has come, nothing is encoded
+        everything()
     return {"intake": take_in, "mfcc": make_features, "encoder": encode, "all": everything}
 
 

@@ -51,8 +51,8 @@ class SoundIntake:
 
     It passes everything up to 7.9 kHz and keeps 100 dB away what would alias, from 8.15 kHz on. The MFCC of two
     recordings at 48 kHz differ from those after soxr's "VHQ" by 0.4 dB (rms; 6 % of a coefficient's spread), because
-    that one cuts off from 7.3 kHz on (0.06 dB where the filters end at 7 kHz); by 3.4 dB (39 %) with "LQ", which cuts off from 6 kHz on,
-    by 3 dB (28 %) with "QQ", which aliases, and by 0.02 dB with "MQ".
+    that one cuts off from 7.3 kHz on (0.06 dB where the filters end at 7 kHz); by 3.4 dB (39 %) with "LQ", which cuts
+    off from 6 kHz on, by 3 dB (28 %) with "QQ", which aliases, and by 0.02 dB with "MQ".
 
     State: :attr:`n_taken`, :attr:`n_given`, :attr:`heard`, and the last milliseconds of sound inside soxr; none of it
     grows.

@@ -27,6 +27,7 @@ from dfanerf_rt.field.config import FieldConfig
 from dfanerf_rt.ops.dispatch import reasons
 from dfanerf_rt.render.synthetic import head_avatar
 from tests.benchmarks.conftest import BENCHMARKS, render_document, render_row
+from tests.live.head_avatar import write_head_avatar
 
 needs_native = pytest.mark.skipif(
     reasons("render_field", "cpu")["cpu"] is not None, reason=str(reasons("render_field", "cpu")["cpu"])
@@ -120,9 +121,9 @@ def test_operators(tmp_path: Path) -> None:
 
 
 def test_sync(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    target = tmp_path / "sync.json"
+    target, avatar = tmp_path / "sync.json", str(write_head_avatar(tmp_path / "head.safetensors"))
     options = ["--rate", "44100", "--channels", "2", "--calls", "5", "--seconds", "0.05", "--json", str(target)]
-    assert bench_sync.main(options) == 0
+    assert bench_sync.main(["--avatar", avatar, *options]) == 0
     document = read_results(target)
     rows = {row["part"]: row for row in document["results"]}
     assert list(rows) == ["intake", "mfcc", "encoder", "all"] and document["kind"] == "sync"
@@ -137,15 +138,20 @@ def test_sound_that_streams_wrongly_is_not_timed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     encode = bench_sync.encode_audio
-    monkeypatch.setattr(bench_sync, "encode_audio", lambda encoder, sound: encode(encoder, 1.01 * sound))
-    assert bench_sync.main(["--json", str(tmp_path / "sync.json")]) == 1
+    monkeypatch.setattr(bench_sync, "encode_audio", lambda encoder, sound: encode(encoder, 0.1 * sound))
+    avatar = str(write_head_avatar(tmp_path / "head.safetensors"))
+    assert bench_sync.main(["--avatar", avatar, "--json", str(tmp_path / "sync.json")]) == 1
     said = capsys.readouterr()
     assert said.err.startswith("bench_sync: all: streaming differs from offline by ") and said.out == ""
     assert not (tmp_path / "sync.json").exists()
 
 
-def test_sync_refuses_what_cannot_be() -> None:
-    for options, said in ((["--rate", "100"], "sampling rate is 100 Hz"), (["--avatar", "nobody"], "no such avatar")):
+def test_sync_refuses_what_cannot_be(tmp_path: Path) -> None:
+    avatar = str(write_head_avatar(tmp_path / "head.safetensors"))
+    for options, said in (
+        (["--avatar", avatar, "--rate", "100"], "sampling rate is 100 Hz"),
+        (["--avatar", "nobody"], "no such avatar"),
+    ):
         with pytest.raises(SystemExit, match=f"bench_sync: .*{said}"):
             bench_sync.main(options)
 
