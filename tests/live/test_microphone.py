@@ -138,6 +138,8 @@ def speak_into(
     deadline = time.monotonic() + 60
     while not (stats.is_file() and stats.stat().st_size) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
+    # A voice that nobody waits for would speak into the next test.
+    assert process.poll() is None, process.stderr and process.stderr.read()
     play(said, environment)
     _, report = process.communicate(timeout=60)
     assert process.returncode == 0 and report.count("\n") == 1, report
