@@ -192,7 +192,9 @@ def _set_statistics(encoder: AudioEncoder, corpus: _Corpus, keep_features: bool)
         encoder.feature_mean.copy_(corpus.features.mean(dim=0))
         encoder.feature_std.copy_(corpus.features.std(dim=0).clamp(min=1.0))
         encoder.code_mean.copy_(corpus.codes.mean(dim=0))
-        nn.init.normal_(encoder.head[-1].weight, std=0.02)
+        last = encoder.head[-1]
+        assert isinstance(last, nn.Conv1d)
+        nn.init.normal_(last.weight, std=0.02)
 
 
 def _optimise(

@@ -24,7 +24,9 @@ def test_the_window_is_what_the_config_says() -> None:
     np.testing.assert_allclose(rows[4 * 10 + config.n_past], mfcc(sound[6200:6600])[0], atol=1e-4)
 
 
-@pytest.mark.parametrize(("lookahead_ms", "effective_ms"), [(0, -7.5), (40, 32.5), (80, 72.5), (120, 112.5), (200, 192.5)])
+@pytest.mark.parametrize(
+    ("lookahead_ms", "effective_ms"), [(0, -7.5), (40, 32.5), (80, 72.5), (120, 112.5), (200, 192.5)]
+)
 def test_a_shorter_lookahead_hears_less_and_is_otherwise_the_same(lookahead_ms: float, effective_ms: float) -> None:
     torch.manual_seed(0)
     encoder = AudioEncoder(SyncConfig(channels=16)).eval()
@@ -32,7 +34,7 @@ def test_a_shorter_lookahead_hears_less_and_is_otherwise_the_same(lookahead_ms: 
     assert shorter.config.effective_lookahead_ms == effective_ms
     sound = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
     codes = encode_audio(shorter, sound)
-    # the taps that are left out are those that see what is ahead: with their weights at 0, the long window says the same
+    # What is left out are the taps that see ahead: with their weights at 0, the long window says the same.
     blind = AudioEncoder(encoder.config).eval()
     blind.load_state_dict(encoder.state_dict())
     with torch.no_grad():
