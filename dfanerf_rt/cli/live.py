@@ -45,6 +45,8 @@ class LiveCommand:
     """Width of the picture in px; the avatar's own where it is not given."""
     seed: int | None = None
     """Where in the recorded motion to begin; at its beginning where it is not given."""
+    lookahead_ms: float = 100.0
+    """How much future sound a frame waits for, 0 to 200: more makes the lips truer, and the avatar later."""
     mark: bool = True
     """Draw a small visible mark 'synthetic'. The file's metadata says it in any case."""
     fast: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -76,7 +78,9 @@ def _speak(command: LiveCommand, source: AudioSource) -> int:
     from dfanerf_rt.live.sinks.mp4 import Mp4Sink
     from dfanerf_rt.live.stages import Sink
 
-    chain = load_chain(command.avatar, command.size, command.motion, command.seed)
+    chain = load_chain(
+        command.avatar, command.size, command.motion, command.seed, lookahead_ms=command.lookahead_ms
+    )
     width, height = chain.renderer.width, chain.renderer.height
     sinks: list[Sink] = [] if command.out is None else [Mp4Sink(command.out, width, height, command.mark)]
     config = LiveConfig(realtime=not command.fast)

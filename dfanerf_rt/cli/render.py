@@ -34,6 +34,8 @@ class RenderCommand:
     """Width of the picture in px; the avatar's own where it is not given."""
     seed: int | None = None
     """Where in the recorded motion to begin; at its beginning where it is not given."""
+    lookahead_ms: float | None = None
+    """How much future sound a frame depends on; the most the avatar was trained with where it is not given."""
     mark: bool = True
     """Draw a small visible mark 'synthetic'. The file's metadata says it in any case."""
 
@@ -45,7 +47,9 @@ def run(command: RenderCommand) -> int:
 
     check_out(command.out)
     samples = load_audio(command.audio)
-    chain = load_chain(command.avatar, command.size, command.motion, command.seed)
+    chain = load_chain(
+        command.avatar, command.size, command.motion, command.seed, lookahead_ms=command.lookahead_ms
+    )
     report = render_file(chain, samples, command.out, command.mark)
     print(
         f"{command.out}: {report.frames} frames, {chain.renderer.width}x{chain.renderer.height}, "

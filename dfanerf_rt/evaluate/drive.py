@@ -15,7 +15,7 @@ from dfanerf_rt.clip.format import Clip
 from dfanerf_rt.errors import AvatarError, BackendUnavailable
 from dfanerf_rt.evaluate.report import Detect, Evaluation, Progress, RenderFrame, evaluate_rows
 from dfanerf_rt.render.session import RenderSession
-from dfanerf_rt.sync.model import AudioEncoder, SyncConfig, encode_audio
+from dfanerf_rt.sync.model import LIVE_LOOKAHEAD_MS, AudioEncoder, SyncConfig, encode_audio
 
 CODES_PER_SECOND = 25.0
 MAX_ASPECT_DIFFERENCE = 0.01
@@ -50,7 +50,7 @@ def drive_rows(
     """The rows ``recorded`` and ``sound``: renderers of the clip's frames, both with tracked pose and eyes.
 
     ``recorded`` takes the mouth code of the tracked landmarks (eq. 2), ``sound`` the audio code of the clip's own
-    sound (eq. 3), encoded as a whole.
+    sound (eq. 3), with the lookahead of a live avatar.
 
     Returns:
         Row name -> renderer of frame ``index``; and row name -> reason for each row that cannot be had.
@@ -77,7 +77,8 @@ def drive_rows(
         encoder = AudioEncoder.from_tensors(
             avatar.section("sync"), SyncConfig.from_dict(avatar.meta.sync, avatar.where), avatar.where
         )
-        mouths["sound"] = encode_audio(encoder, sound, clip.meta.n_frames)
+        live = encoder.with_lookahead(min(LIVE_LOOKAHEAD_MS, encoder.config.lookahead_ms))
+        mouths["sound"] = encode_audio(live, sound, clip.meta.n_frames)
     same_size = (avatar.meta.width, avatar.meta.height) == (clip.meta.width, clip.meta.height)
     size = None if same_size else (clip.meta.width, clip.meta.height)
     session = RenderSession(avatar, device=device, size=size, backend=backend)

@@ -17,7 +17,7 @@ from dfanerf_rt.files import check_tensors
 from dfanerf_rt.live.stages import Motion, Renderer
 from dfanerf_rt.motion.recorded import RecordedMotion, StillMotion
 from dfanerf_rt.render.session import RenderSession
-from dfanerf_rt.sync.model import AudioEncoder, SyncConfig
+from dfanerf_rt.sync.model import LIVE_LOOKAHEAD_MS, AudioEncoder, SyncConfig
 from dfanerf_rt.sync.stream import StreamingSync
 
 MotionName = Literal["recorded", "still"]
@@ -39,6 +39,7 @@ def load_chain(
     motion: MotionName = "recorded",
     seed: int | None = None,
     device: str = "cpu",
+    lookahead_ms: float | None = LIVE_LOOKAHEAD_MS,
 ) -> Chain:
     """Load an avatar and run each stage once, so that nothing is built or compiled when sound comes.
 
@@ -48,12 +49,13 @@ def load_chain(
         motion: replay the recorded head pose and blinks, or hold still.
         seed: where in the recording to begin; None begins where the loop does.
         device: where to render.
+        lookahead_ms: how much future sound a frame waits for; None for the most the avatar was trained with.
 
     Raises:
-        AvatarError: the file is damaged, or lacks what speaking needs.
+        AvatarError: the file is damaged, lacks what speaking needs, or was trained for less lookahead.
     """
     loaded = Avatar.load(avatar)
-    encoder = load_encoder(loaded)
+    encoder = load_encoder(loaded, lookahead_ms)
     moving = load_motion(loaded, motion, seed)
     renderer = RenderSession(loaded, device=device, size=size)
 
@@ -67,12 +69,22 @@ def load_chain(
     return Chain(loaded, StreamingSync(encoder), moving, renderer)
 
 
-def load_encoder(avatar: Avatar) -> AudioEncoder:
-    """The avatar's audio encoder; raises :class:`AvatarError` where it was never taught to speak."""
+def load_encoder(avatar: Avatar, lookahead_ms: float | None = None) -> AudioEncoder:
+    """The avatar's audio encoder, which waits for so much future sound; None for the most it was trained with.
+
+    Raises:
+        AvatarError: the avatar was never taught to speak, or was trained for less lookahead.
+    """
     tensors = avatar.section("sync")
     if not tensors:
         raise AvatarError(f"{avatar.where}: was trained on a silent clip and cannot speak; train it on one with sound")
-    return AudioEncoder.from_tensors(tensors, SyncConfig.from_dict(avatar.meta.sync, avatar.where), avatar.where).eval()
+    encoder = AudioEncoder.from_tensors(tensors, SyncConfig.from_dict(avatar.meta.sync, avatar.where), avatar.where)
+    if lookahead_ms is None:
+        return encoder
+    try:
+        return encoder.with_lookahead(lookahead_ms)
+    except ValueError as fault:
+        raise AvatarError(f"{avatar.where}: {fault}") from fault
 
 
 def load_motion(avatar: Avatar, name: MotionName, seed: int | None) -> Motion:

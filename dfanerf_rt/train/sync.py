@@ -44,10 +44,12 @@ class SyncTraining:
     dropout: float = 0.25
     average_decay: float = 0.99
     """Of the running average of the weights, which is the result."""
+    regression_weight: float = 1.0
+    """Weight of the distance to the mouth codes; at 0, eq. 3 alone is trained."""
     contrastive_weight: float = 0.2
-    """Weight of eq. 3 against the regression."""
+    """Weight of eq. 3."""
     velocity_weight: float = 0.5
-    """Weight of the error of the codes' differences between frames."""
+    """Weight of the error of the codes' differences between frames, as a share of the regression's."""
     contrastive_frames: int = 5
     """Frames that one cosine similarity compares."""
     n_variants: int = 10
@@ -231,7 +233,8 @@ def _optimise(
         regression = _distance(code, target) / spread
         velocity = _distance(code.diff(dim=1), target.diff(dim=1)) / spread
         contrastive = _contrastive(code - encoder.code_mean, target - encoder.code_mean, similarity, training, random)
-        loss = regression + training.velocity_weight * velocity + training.contrastive_weight * contrastive
+        follows = regression + training.velocity_weight * velocity
+        loss = training.regression_weight * follows + training.contrastive_weight * contrastive
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
