@@ -84,6 +84,9 @@ def main(argv: list[str] | None = None) -> int:
     if old["kind"] != new["kind"]:
         print(f"compare: the old file holds {old['kind']} results, the new one {new['kind']}", file=sys.stderr)
         return 2
+    if old["kind"] not in TIMES:
+        print(f"compare: {old['kind']} results hold no times to compare", file=sys.stderr)
+        return 2
     if old.get("avatar") != new.get("avatar"):
         print(f"compare: avatar {old.get('avatar')!r} against {new.get('avatar')!r}", file=sys.stderr)
         return 2

@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/result_schema.py FILE...        checks files; names the first fault
 
-A document is ``{"kind": "render" | "ops" | "sync", "machine": {...}, "results": [row, ...]}``; more keys may stand
-beside them.
+A document is ``{"kind": "render" | "ops" | "sync" | "lips", "machine": {...}, "results": [row, ...]}``; more keys may
+stand beside them.
 """
 
 from __future__ import annotations
@@ -90,7 +90,18 @@ SYNC_ROW: dict[str, Types] = {
     "difference": (float, NONE),
 }
 """Keys of a row of ``bench_sync.py --json``."""
-ROWS = {"render": RENDER_ROW, "ops": OPS_ROW, "sync": SYNC_ROW}
+LIPS_ROW: dict[str, Types] = {
+    "part": (str,),
+    "model": (str,),
+    "subject": (str,),
+    "lookahead_ms": (float,),
+    "measure": (str,),
+    "value": (float,),
+    "count": (int,),
+}
+"""Keys of a row of ``bench_lips.py --json`` and ``ablate_sync.py --json``: ``value`` is what ``measure`` (docs/lips.md)
+says of ``count`` frames, events or windows of ``subject``, a voice, a clip, or "all"."""
+ROWS = {"render": RENDER_ROW, "ops": OPS_ROW, "sync": SYNC_ROW, "lips": LIPS_ROW}
 
 
 def machine() -> dict[str, Any]:
@@ -117,7 +128,7 @@ def machine() -> dict[str, Any]:
 def check_results(document: Any) -> None:
     """Raise :class:`ValueError` naming the first key that is missing or of another type."""
     if not isinstance(document, dict) or document.get("kind") not in ROWS:
-        raise ValueError("expected an object whose 'kind' is 'render', 'ops' or 'sync'")
+        raise ValueError("expected an object whose 'kind' is 'render', 'ops', 'sync' or 'lips'")
     _check_keys("machine", document.get("machine"), MACHINE)
     for name, schema in (
         ("results", ROWS[document["kind"]]),

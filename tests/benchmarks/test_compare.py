@@ -57,4 +57,6 @@ def test_another_kind_another_avatar_and_damage_are_refused(tmp_path: Path, caps
     assert run(tmp_path, old, {**old, "kind": "ops", "results": []}) == 2
     assert run(tmp_path, old, {**old, "avatar": "presenter"}) == 2
     assert run(tmp_path, old, {}) == 2
+    lips = {**old, "kind": "lips", "results": []}
+    assert run(tmp_path, lips, lips) == 2
     assert all(line.startswith("compare: ") for line in capsys.readouterr().err.splitlines())
