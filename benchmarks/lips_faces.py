@@ -27,6 +27,8 @@ VIDEOS = ("video/anchor_20s.mp4", "video/speaker_5s.mp4", "grid/*.mpg")
 SIZE_PX = 256
 MAX_LAG_FRAMES = 3
 IN_SYNC_FRAMES = 1
+SYNC_MEASURES = ("in_sync", "offset_frames", "confidence")
+"""What measures of the offset begin with; they need codes that lips can be compared with, but none to decode."""
 
 
 @dataclass(frozen=True)
