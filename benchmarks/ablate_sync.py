@@ -16,7 +16,7 @@ import hashlib
 import json
 import sys
 import time
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -152,9 +152,6 @@ def alone(lookahead_ms: float) -> str:
 
 
 def _measure_alone(ablation: Ablation, lookahead_ms: float, seed: int) -> None:
-    if "vary_lookahead" not in {entry.name for entry in fields(SyncTraining)}:
-        ablation.absent[alone(lookahead_ms)] = "SyncTraining has no vary_lookahead"
-        return
     config = SyncConfig(lookahead_ms=lookahead_ms)
     encoder = ablation.encoder({"vary_lookahead": False}, config, seed)
     ablation.measure_encoder(alone(lookahead_ms), seed, lookahead_ms, encoder)

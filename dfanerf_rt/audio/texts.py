@@ -13,8 +13,9 @@ import numpy as np
 from dfanerf_rt.errors import AudioError
 
 _MARKS = re.compile(r"[.,;:!?¿¡。、]+")
-_KINDS = ("sentence", "mixture", "number", "question", "word", "list", "two")
-_SHARES = (0.30, 0.25, 0.10, 0.08, 0.09, 0.10, 0.08)
+_KINDS = ("invented", "sentence", "mixture", "number", "question", "word", "list", "two")
+_SHARES = (0.40, 0.10, 0.20, 0.08, 0.06, 0.05, 0.07, 0.04)
+_VOWELS = frozenset("aeiouyæøåäöüőűıàáâãèéêëěìíîïòóôõùúûůýąęœаеёиоуыэюяіїєъαεηιουωάέήίόύώ")  # noqa: RUF001
 
 
 def languages() -> tuple[str, ...]:
@@ -34,9 +35,10 @@ def sentences(language: str) -> tuple[str, ...]:
 
 
 def lines(language: str, random: np.random.Generator) -> Iterator[str]:
-    """Endless lines: sentences, words of several sentences mixed, numbers, questions, lone words, lists, pairs.
+    """Endless lines: sentences, words of several sentences mixed, invented words, numbers, questions, lists, pairs.
 
-    Mixed words make no sense; they bring sounds together that the sentences keep apart.
+    Mixed words make no sense; they bring sounds together that the sentences keep apart. Invented ones, the beginning of
+    one word and the end of another, do so within words: an encoder that sees each word a hundred times learns words.
 
     Raises:
         AudioError: no sentences in this language.
@@ -63,10 +65,30 @@ def _line(kind: str, known: tuple[str, ...], words: tuple[str, ...], random: np.
     if kind == "list":
         return ", ".join(some(int(random.integers(3, 7)))) + "."
     spoken = some(int(random.integers(3, 11)))
+    if kind == "invented":
+        return " ".join(_splice(one, other, random) for one, other in zip(spoken, some(len(spoken)), strict=True)) + "."
     if kind == "number":
         number = int(random.integers(0, int(random.choice((10, 100, 1000, 2030)))))
         spoken.insert(int(random.integers(0, len(spoken) + 1)), str(number))
     return " ".join(spoken) + "."
+
+
+def _splice(one: str, other: str, random: np.random.Generator) -> str:
+    """The beginning of one word and the end of another, joined where a vowel meets a consonant; ``one`` where none can.
+
+    Scripts other than Latin, Cyrillic and Greek are left as they are.
+    """
+    if not one.isalpha() or not other.isalpha():
+        return one
+    joints = [
+        one[:i] + other[j:]
+        for i in range(1, len(one) + 1)
+        for j in range(len(other))
+        if (one[i - 1].lower() in _VOWELS) != (other[j].lower() in _VOWELS) and 3 <= i + len(other) - j <= 11
+    ]
+    if not joints or not (_VOWELS & set(one.lower()) and _VOWELS & set(other.lower())):
+        return one
+    return joints[int(random.integers(0, len(joints)))].lower()
 
 
 @cache

@@ -78,9 +78,7 @@ def _speak(command: LiveCommand, source: AudioSource) -> int:
     from dfanerf_rt.live.sinks.mp4 import Mp4Sink
     from dfanerf_rt.live.stages import Sink
 
-    chain = load_chain(
-        command.avatar, command.size, command.motion, command.seed, lookahead_ms=command.lookahead_ms
-    )
+    chain = load_chain(command.avatar, command.size, command.motion, command.seed, lookahead_ms=command.lookahead_ms)
     width, height = chain.renderer.width, chain.renderer.height
     sinks: list[Sink] = [] if command.out is None else [Mp4Sink(command.out, width, height, command.mark)]
     config = LiveConfig(realtime=not command.fast)

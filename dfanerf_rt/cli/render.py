@@ -47,9 +47,7 @@ def run(command: RenderCommand) -> int:
 
     check_out(command.out)
     samples = load_audio(command.audio)
-    chain = load_chain(
-        command.avatar, command.size, command.motion, command.seed, lookahead_ms=command.lookahead_ms
-    )
+    chain = load_chain(command.avatar, command.size, command.motion, command.seed, lookahead_ms=command.lookahead_ms)
     report = render_file(chain, samples, command.out, command.mark)
     print(
         f"{command.out}: {report.frames} frames, {chain.renderer.width}x{chain.renderer.height}, "

@@ -28,6 +28,7 @@ LIVE_LOOKAHEAD_MS = 100.0
 """What a live avatar waits for where nobody says otherwise."""
 SYNC_SCHEMA = "dfanerf-sync/2"
 _CLAMP = 3.5
+_ASSET = Path(__file__).parent / "assets" / "sync.safetensors"
 _SHORTEST = 16
 """Feature frames under one output of the trunk: 5 + 3 by the first two convolutions, 2 x 4 by the residuals."""
 
@@ -239,6 +240,14 @@ class AudioEncoder(nn.Module):
         if metadata.get("schema") != SYNC_SCHEMA:
             raise AvatarError(f"{path}: schema is {metadata.get('schema')!r}, expected {SYNC_SCHEMA!r}")
         return cls.from_tensors(tensors, SyncConfig.from_dict(metadata.get("config") or {}, path), path)
+
+    @classmethod
+    def bundled(cls) -> AudioEncoder:
+        """The encoder that comes with the package: taught by synthesised speech, it moves anybody's mouth to any voice.
+
+        Its codes are those of the bundled autoencoder (:meth:`dfanerf_rt.attributes.model.AttributeModel.bundled`).
+        """
+        return cls.load(_ASSET)
 
 
 def window_features(samples: NDArray[np.float32], n_frames: int, config: SyncConfig) -> NDArray[np.float32]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dfanerf_rt.attributes.model import AttributeModel, mouth_opening
+from dfanerf_rt.audio.quiet import nobody_speaks
 from dfanerf_rt.errors import ClipError
 from dfanerf_rt.sync.model import (
     FEATURES_PER_FRAME,
@@ -63,6 +64,8 @@ class SyncTraining:
     """Spread of independent noise on each normalised feature."""
     mask_probability: float = 0.5
     """Share of segments in which a few feature frames and a band of coefficients are blanked."""
+    vary_lookahead: bool = True
+    """Train for every shorter lookahead too; otherwise for the configured one alone."""
 
 
 def resting_code(attributes: AttributeModel, mouth_code: Tensor) -> Tensor:
@@ -143,7 +146,7 @@ def train_on_pairs(
             encoder.load_state_dict(init.state_dict())
         corpus = _Corpus(pairs, rest, config, training, random)
         _set_statistics(encoder, corpus, keep_features=init is not None)
-        encoder = _optimise(encoder, corpus, training, budget_s, random, on_progress, should_stop)
+        encoder = _optimise(encoder, corpus, training, init is not None, budget_s, random, on_progress, should_stop)
     return encoder.eval().requires_grad_(False)
 
 
@@ -203,19 +206,18 @@ def _optimise(
     encoder: AudioEncoder,
     corpus: _Corpus,
     training: SyncTraining,
+    from_weights: bool,
     budget_s: float,
     random: np.random.Generator,
     on_progress: Callable[[float, dict[str, float]], None],
     should_stop: Callable[[], bool],
 ) -> AudioEncoder:
     similarity = nn.Parameter(torch.tensor([5.0, -1.0]))
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": encoder.parameters(), "weight_decay": training.weight_decay},
-            {"params": [similarity], "weight_decay": 0.0},
-        ],
-        lr=training.learning_rate,
-    )
+    weights = list(encoder.parameters())
+    optimiser = torch.optim.Adam([*weights, similarity], lr=training.learning_rate)
+    # Decoupled weight decay (Loshchilov & Hutter 2019), towards the weights that training starts from where it is given
+    # any: little sound of one person shall bend what much speech has taught, and not erase it.
+    home = [weight.detach().clone() if from_weights else torch.zeros_like(weight) for weight in weights]
     average = torch.optim.swa_utils.AveragedModel(
         encoder, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(training.average_decay)
     )
@@ -229,7 +231,10 @@ def _optimise(
         for group in optimiser.param_groups:
             group["lr"] = training.learning_rate * min(1.0, 10.0 * done + 0.02) * math.cos(0.5 * math.pi * done) ** 2
         features, target = corpus.batch(training.batch, random)
-        code = encoder.from_normalised(_augment(encoder, features, training), _some_taps(encoder.config, random))
+        code = encoder.from_normalised(
+            _augment(encoder, features, training),
+            _some_taps(encoder.config, random) if training.vary_lookahead else None,
+        )
         regression = _distance(code, target) / spread
         velocity = _distance(code.diff(dim=1), target.diff(dim=1)) / spread
         contrastive = _contrastive(code - encoder.code_mean, target - encoder.code_mean, similarity, training, random)
@@ -238,6 +243,10 @@ def _optimise(
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
+        with torch.no_grad():
+            pull = optimiser.param_groups[0]["lr"] * training.weight_decay
+            for weight, origin in zip(weights, home, strict=True):
+                weight.lerp_(origin, pull)
         average.update_parameters(encoder)
         if step % 25 == 24 or step == training.steps - 1:
             scalars = {"loss": loss, "regression": regression, "contrastive": contrastive}
@@ -331,8 +340,7 @@ def _insert_silence(
         np.split(samples, cuts * FRAME_SAMPLES), torch.tensor_split(codes, torch.from_numpy(cuts)), strict=True
     ):
         n = int(random.integers(10, 35))
-        level = 10.0 ** random.uniform(-5.0, -2.7) * (random.random() < 0.7)
-        sound += [part_samples, (level * random.standard_normal(n * FRAME_SAMPLES)).astype(np.float32)]
+        sound += [part_samples, nobody_speaks(n * FRAME_SAMPLES, random)]
         before = part_codes[-1] if len(part_codes) else rest
         ramp = torch.linspace(1.0, 0.0, 4)[1:, None]
         lips += [part_codes, ramp * before + (1 - ramp) * rest, rest.expand(n - 3, -1)]
