@@ -84,7 +84,10 @@ class Ablation:
         path = self.arguments.work / f"encoder_{mark}.safetensors"
         if path.is_file():
             return AudioEncoder.load(path)
-        encoder = train_on_pairs(self.pairs, rest_code(), config, training, seed=seed, on_progress=_progress(changes))
+        attributes = AttributeModel.bundled()
+        encoder = train_on_pairs(
+            self.pairs, rest_code(), attributes, config, training, seed=seed, on_progress=_progress(changes)
+        )
         encoder.save(path)
         return encoder
 

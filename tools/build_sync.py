@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dfanerf_rt.attributes.model import AttributeModel
 from dfanerf_rt.audio.corpus import build_corpus
 from dfanerf_rt.audio.corpus_plan import CorpusConfig
 from dfanerf_rt.audio.quiet import nobody_speaks
@@ -38,7 +39,7 @@ def training_config(steps: int) -> SyncTraining:
     """One pass of augmentation is in the corpus; what comes on top is drawn anew at every step."""
     return SyncTraining(
         steps=steps,
-        batch=64,
+        batch=48,
         n_variants=1,
         dropout=0.1,
         weight_decay=0.05,
@@ -74,7 +75,8 @@ def build(work: Path, out: Path, hours: float, steps: int, workers: int, seed: i
         if round(fraction * steps) % 500 == 0:
             say(f"{fraction:4.0%}  " + "  ".join(f"{name} {value:.3f}" for name, value in scalars.items()))
 
-    encoder = train_on_pairs(pairs, rest, SyncConfig(), training_config(steps), seed=seed, on_progress=show)
+    attributes, training = AttributeModel.bundled(), training_config(steps)
+    encoder = train_on_pairs(pairs, rest, attributes, SyncConfig(), training, seed=seed, on_progress=show)
     out.parent.mkdir(parents=True, exist_ok=True)
     encoder.save(out)
     say(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
@@ -86,7 +88,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, required=True, help="folder for the corpus")
     parser.add_argument("--out", type=Path, default=ASSET, help="the weights to write")
     parser.add_argument("--hours", type=float, default=12.0, help="length of the corpus")
-    parser.add_argument("--steps", type=int, default=15_000, help="steps of training")
+    parser.add_argument("--steps", type=int, default=20_000, help="steps of training")
     parser.add_argument("--workers", type=int, default=2, help="processes that speak at a time")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

@@ -44,7 +44,7 @@ class SyncConfig:
     """Sound before a frame that its code may depend on."""
     n_coefficients: int = 28
     """MFCC per 10 ms."""
-    channels: int = 96
+    channels: int = 128
     code_dim: int = 32
     """Length of the audio code; that of the mouth code."""
 

@@ -29,6 +29,9 @@ from dfanerf_rt.sync.model import (
     window_features,
 )
 
+CLOSED_SHARE = 0.2
+"""Lips are closed where they are apart by less than this share of the mean over all frames."""
+
 Pair = tuple[NDArray[np.float32], Tensor]
 """Sound (N,) at 16 kHz and the mouth codes (T, code_dim) of its frames."""
 
@@ -49,6 +52,9 @@ class SyncTraining:
     """Weight of the distance to the mouth codes; at 0, eq. 3 alone is trained."""
     contrastive_weight: float = 0.2
     """Weight of eq. 3."""
+    closure_weight: float = 4.0
+    """Weight of a frame whose lips are closed, against 1 of any other: the mean of open and closed, which a regression
+    gives where it is in doubt, is a mouth that never closes on m, b and p."""
     velocity_weight: float = 0.5
     """Weight of the error of the codes' differences between frames, as a share of the regression's."""
     contrastive_frames: int = 5
@@ -68,10 +74,16 @@ class SyncTraining:
     """Train for every shorter lookahead too; otherwise for the configured one alone."""
 
 
+def opening_of(attributes: AttributeModel, mouth_code: Tensor) -> Tensor:
+    """Mouth codes (T, mouth_dim) → how far the lips are apart (T,), metres."""
+    parts = mouth_code.split(65_536)
+    eyes = mouth_code.new_zeros(len(parts[0]), attributes.config.eye_dim)
+    return torch.cat([mouth_opening(attributes.decode(part, eyes[: len(part)])[0]) for part in parts])
+
+
 def resting_code(attributes: AttributeModel, mouth_code: Tensor) -> Tensor:
     """The code (mouth_dim,) of this person's closed mouth: the mean over the tenth of frames with the least opening."""
-    eyes = mouth_code.new_zeros(len(mouth_code), attributes.config.eye_dim)
-    opening = mouth_opening(attributes.decode(mouth_code, eyes)[0])
+    opening = opening_of(attributes, mouth_code)
     return mouth_code[opening.argsort()[: max(1, len(opening) // 10)]].mean(dim=0)
 
 
@@ -98,7 +110,7 @@ def train_sync(
     """
     rest = resting_code(attributes, mouth_code)
     return train_on_pairs(
-        [(samples, mouth_code)], rest, config, training, init, budget_s, seed, on_progress, should_stop
+        [(samples, mouth_code)], rest, attributes, config, training, init, budget_s, seed, on_progress, should_stop
     )
 
 
@@ -106,6 +118,7 @@ def train_sync(
 def train_on_pairs(
     pairs: Sequence[Pair],
     rest: Tensor,
+    attributes: AttributeModel,
     config: SyncConfig | None = None,
     training: SyncTraining | None = None,
     init: AudioEncoder | None = None,
@@ -119,6 +132,7 @@ def train_on_pairs(
     Args:
         pairs: sound and mouth codes; frame k of a pair is at sample 640 k.
         rest: (code_dim,) the code of the closed mouth, which silence shall give.
+        attributes: made the codes; says when lips are closed.
         config: what the encoder hears; that of ``init`` where ``init`` is given.
         training: schedule.
         init: an encoder to start from.
@@ -144,7 +158,7 @@ def train_on_pairs(
         encoder = AudioEncoder(config, training.dropout)
         if init is not None:
             encoder.load_state_dict(init.state_dict())
-        corpus = _Corpus(pairs, rest, config, training, random)
+        corpus = _Corpus(pairs, rest, attributes, config, training, random)
         _set_statistics(encoder, corpus, keep_features=init is not None)
         encoder = _optimise(encoder, corpus, training, init is not None, budget_s, random, on_progress, should_stop)
     return encoder.eval().requires_grad_(False)
@@ -157,6 +171,7 @@ class _Corpus:
         self,
         pairs: Sequence[Pair],
         rest: Tensor,
+        attributes: AttributeModel,
         config: SyncConfig,
         training: SyncTraining,
         random: np.random.Generator,
@@ -179,16 +194,18 @@ class _Corpus:
                 n_rows += len(rows)
                 n_codes += len(mouth_code)
         self.features, self.codes = torch.cat(features), torch.cat(codes)
+        opening = opening_of(attributes, self.codes)
+        self.weights = 1.0 + (training.closure_weight - 1.0) * (opening < CLOSED_SHARE * opening.mean()).float()
         self.starts = np.array(starts).reshape(-1, 2)
         if len(starts) == 0:
             raise ClipError(f"no stretch of sound with mouth codes is as long as {self.n_frames} frames")
 
-    def batch(self, size: int, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Features (B, rows, D) in dB and codes (B, frames, code_dim) of random segments."""
+    def batch(self, size: int, random: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Features (B, rows, D) in dB, codes (B, frames, code_dim) and weights (B, frames) of random segments."""
         chosen = torch.from_numpy(self.starts[random.integers(len(self.starts), size=size)])
         rows = chosen[:, :1] + torch.arange(self.n_rows)
         frames = chosen[:, 1:] + torch.arange(self.n_frames)
-        return self.features[rows], self.codes[frames]
+        return self.features[rows], self.codes[frames], self.weights[frames]
 
 
 def _set_statistics(encoder: AudioEncoder, corpus: _Corpus, keep_features: bool) -> None:
@@ -230,13 +247,13 @@ def _optimise(
             break
         for group in optimiser.param_groups:
             group["lr"] = training.learning_rate * min(1.0, 10.0 * done + 0.02) * math.cos(0.5 * math.pi * done) ** 2
-        features, target = corpus.batch(training.batch, random)
+        features, target, weight = corpus.batch(training.batch, random)
         code = encoder.from_normalised(
             _augment(encoder, features, training),
             _some_taps(encoder.config, random) if training.vary_lookahead else None,
         )
-        regression = _distance(code, target) / spread
-        velocity = _distance(code.diff(dim=1), target.diff(dim=1)) / spread
+        regression = (weight * _distance(code, target)).mean() / spread
+        velocity = _distance(code.diff(dim=1), target.diff(dim=1)).mean() / spread
         contrastive = _contrastive(code - encoder.code_mean, target - encoder.code_mean, similarity, training, random)
         follows = regression + training.velocity_weight * velocity
         loss = training.regression_weight * follows + training.contrastive_weight * contrastive
@@ -265,7 +282,8 @@ def _some_taps(config: SyncConfig, random: np.random.Generator) -> int:
 
 
 def _distance(code: Tensor, target: Tensor) -> Tensor:
-    return ((code - target) ** 2).sum(dim=-1).mean()
+    """(B, T, C) → (B, T), squared."""
+    return ((code - target) ** 2).sum(dim=-1)
 
 
 def _contrastive(

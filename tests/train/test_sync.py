@@ -10,6 +10,7 @@ from dfanerf_rt.sync.model import SyncConfig, encode_audio
 from dfanerf_rt.train.sync import SyncTraining, resting_code, train_on_pairs, train_sync
 
 QUICK = SyncTraining(steps=250, batch=16, n_variants=4, dropout=0.1)
+ANYBODY = AttributeModel().eval().requires_grad_(False)
 
 
 def _sung(n_frames: int, seed: int) -> tuple[np.ndarray, torch.Tensor]:
@@ -31,7 +32,7 @@ def _sung(n_frames: int, seed: int) -> tuple[np.ndarray, torch.Tensor]:
 def trained() -> torch.nn.Module:
     seen: list[float] = []
     encoder = train_on_pairs(
-        [_sung(400, 1)], torch.full((32,), -1.0), training=QUICK, on_progress=lambda f, s: seen.append(f)
+        [_sung(400, 1)], torch.full((32,), -1.0), ANYBODY, training=QUICK, on_progress=lambda f, s: seen.append(f)
     )
     assert seen == sorted(seen) and seen[-1] == 1.0
     return encoder
@@ -55,20 +56,20 @@ def test_silence_rests(trained: torch.nn.Module) -> None:
 def test_training_is_reproducible_starts_from_weights_and_stops() -> None:
     pair, rest = _sung(60, 3), torch.zeros(32)
     short = SyncTraining(steps=6, batch=4, n_variants=2)
-    first, second = (train_on_pairs([pair], rest, training=short, seed=4) for _ in range(2))
+    first, second = (train_on_pairs([pair], rest, ANYBODY, training=short, seed=4) for _ in range(2))
     for name, tensor in first.state_tensors().items():
         assert torch.equal(tensor, second.state_tensors()[name])
-    stopped = train_on_pairs([pair], rest, training=short, init=first, should_stop=lambda: True)
+    stopped = train_on_pairs([pair], rest, ANYBODY, training=short, init=first, should_stop=lambda: True)
     assert torch.equal(stopped.gather.weight, first.gather.weight)
     assert stopped.config == first.config
-    out_of_time = train_on_pairs([pair], rest, training=short, init=first, budget_s=1e-9)
+    out_of_time = train_on_pairs([pair], rest, ANYBODY, training=short, init=first, budget_s=1e-9)
     assert torch.equal(out_of_time.gather.weight, first.gather.weight)
 
 
 def test_too_little_sound_is_refused() -> None:
     sound, codes = _sung(40, 5)
     with pytest.raises(ClipError, match="40 frames with sound"):
-        train_on_pairs([(sound, codes)], torch.zeros(32))
+        train_on_pairs([(sound, codes)], torch.zeros(32), ANYBODY)
 
 
 def test_a_clip_rests_where_its_mouth_is_closed() -> None:
