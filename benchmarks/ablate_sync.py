@@ -35,8 +35,8 @@ from dfanerf_rt.errors import ClipError, DfanerfError
 from dfanerf_rt.sync import model as sync_model
 from dfanerf_rt.sync.model import LIVE_LOOKAHEAD_MS, AudioEncoder, SyncConfig
 from dfanerf_rt.train import sync as sync_training
-from dfanerf_rt.train.speech import rest_code, speech_pairs
-from dfanerf_rt.train.sync import Pair, SyncTraining, train_on_pairs
+from dfanerf_rt.train.speech import PRETRAINING, rest_code, speech_pairs
+from dfanerf_rt.train.sync import Pair, train_on_pairs
 
 RAW, BOTH = "raw MFCC", "both"
 VARIANTS: dict[str, dict[str, float]] = {
@@ -47,10 +47,6 @@ VARIANTS: dict[str, dict[str, float]] = {
 LOOKAHEADS_MS = (0.0, 40.0, 80.0, 100.0, 120.0, 200.0)
 ALONE_MS = (100.0, 200.0)
 """Look-aheads for which an encoder of their own is trained."""
-TRAINING = SyncTraining(
-    n_variants=1, batch=48, dropout=0.05, weight_decay=0.02, noise=0.1, colour=0.1, average_decay=0.995
-)
-"""A corpus has voices, rooms and noise enough of its own: little is added."""
 READOUT_PAIRS = 400
 COLUMNS = (
     ("speech clean", "opening_corr", "ridge", "opening corr., unseen voices"),
@@ -77,7 +73,7 @@ class Ablation:
 
     def encoder(self, changes: dict[str, Any], config: SyncConfig, seed: int) -> AudioEncoder:
         """The trained encoder of a variant; kept in the work folder under a name made of all that decides it."""
-        training = replace(TRAINING, **{"steps": self.arguments.steps, **changes})
+        training = replace(PRETRAINING, **{"steps": self.arguments.steps, **changes})
         code = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (sync_model, sync_training)]
         decides = [asdict(training), asdict(config), seed, self.corpus.meta["fingerprint"], len(self.pairs), *code]
         mark = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]

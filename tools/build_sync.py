@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,8 @@ from dfanerf_rt.audio.corpus_plan import CorpusConfig
 from dfanerf_rt.audio.quiet import nobody_speaks
 from dfanerf_rt.errors import DfanerfError
 from dfanerf_rt.sync.model import FRAME_SAMPLES, SyncConfig
-from dfanerf_rt.train.speech import rest_code, speech_pairs
-from dfanerf_rt.train.sync import Pair, SyncTraining, train_on_pairs
+from dfanerf_rt.train.speech import PRETRAINING, rest_code, speech_pairs
+from dfanerf_rt.train.sync import Pair, train_on_pairs
 
 ASSET = Path(__file__).resolve().parent.parent / "dfanerf_rt" / "sync" / "assets" / "sync.safetensors"
 
@@ -33,20 +34,6 @@ ASSET = Path(__file__).resolve().parent.parent / "dfanerf_rt" / "sync" / "assets
 def corpus_config(hours: float, seed: int) -> CorpusConfig:
     """More recorded than formant voices: real ones are what the encoder will hear."""
     return CorpusConfig(hours=hours, seed=seed, silence_s=(0.1, 0.6), recorded_share=0.65, clean_share=0.25)
-
-
-def training_config(steps: int) -> SyncTraining:
-    """One pass of augmentation is in the corpus; what comes on top is drawn anew at every step."""
-    return SyncTraining(
-        steps=steps,
-        batch=48,
-        n_variants=1,
-        dropout=0.1,
-        weight_decay=0.05,
-        noise=0.2,
-        colour=0.2,
-        average_decay=0.998,
-    )
 
 
 def quiet_pairs(rest: Tensor, hours: float, seed: int) -> list[Pair]:
@@ -75,7 +62,7 @@ def build(work: Path, out: Path, hours: float, steps: int, workers: int, seed: i
         if round(fraction * steps) % 500 == 0:
             say(f"{fraction:4.0%}  " + "  ".join(f"{name} {value:.3f}" for name, value in scalars.items()))
 
-    attributes, training = AttributeModel.bundled(), training_config(steps)
+    attributes, training = AttributeModel.bundled(), replace(PRETRAINING, steps=steps)
     encoder = train_on_pairs(pairs, rest, attributes, SyncConfig(), training, seed=seed, on_progress=show)
     out.parent.mkdir(parents=True, exist_ok=True)
     encoder.save(out)

@@ -15,7 +15,12 @@ from dfanerf_rt.audio.corpus import Corpus
 from dfanerf_rt.audio.speech import SAMPLE_RATE_HZ, Phoneme
 from dfanerf_rt.audio.visemes import viseme_track
 from dfanerf_rt.face.model import FaceModel
-from dfanerf_rt.train.sync import Pair
+from dfanerf_rt.train.sync import Pair, SyncTraining
+
+PRETRAINING = SyncTraining(
+    batch=48, n_variants=1, dropout=0.1, weight_decay=0.05, noise=0.2, colour=0.2, average_decay=0.998
+)
+"""For hours of speech: the corpus has voices, rooms and silence of its own, so that less is made up than for a clip."""
 
 
 @torch.no_grad()
