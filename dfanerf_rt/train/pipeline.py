@@ -149,7 +149,7 @@ def _sync_stage(
     on_progress: Progress,
     should_stop: ShouldStop,
 ) -> AudioEncoder | None:
-    """The audio encoder of a clip with sound; kept in ``work`` once trained."""
+    """The bundled audio encoder, fine-tuned to a clip with sound; kept in ``work`` once trained."""
     samples = clip.audio()
     if samples is None:
         return None
@@ -167,6 +167,7 @@ def _sync_stage(
             samples,
             mouth_code[frames.start : frames.stop],
             attributes=attributes,
+            init=AudioEncoder.bundled(),
             budget_s=preset.sync_budget_s,
             seed=seed,
             on_progress=on_progress,

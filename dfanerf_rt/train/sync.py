@@ -1,6 +1,7 @@
-"""Training of the audio encoder on one clip: contrastive audio-lip loss (paper eq. 3) and regression to mouth codes.
+"""Training of the audio encoder: contrastive audio-lip loss (paper eq. 3) and regression to mouth codes.
 
-One clip is little sound, so the training leans on what it may invent: speed and pitch, gaps of silence with a closed
+Hours of synthesised speech teach it voices and languages (``dfanerf_rt.train.speech``), a clip then one person's lips.
+A clip is little sound, so the training leans on what it may invent: speed and pitch, gaps of silence with a closed
 mouth, loudness and colour of the sound, masked features, dropout, and the average of the weights along the way.
 """
 
