@@ -1,4 +1,4 @@
-"""The bundled encoder on faces and voices of people it has never met; figures are those of benchmarks/bench_lips.py."""
+"""The bundled encoder on faces and voices of people it has never met; benchmarks/bench_lips.py has the figures."""
 
 from __future__ import annotations
 
