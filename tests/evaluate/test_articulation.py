@@ -6,8 +6,8 @@ import pytest
 from dfanerf_rt.audio.speech import Phoneme
 from dfanerf_rt.evaluate.articulation import closures, frames_of, roundings, speech_mean
 
-# "_ a b uː _", 80 ms each: two frames each.
-WORD = tuple(Phoneme(name, 1280 * i, 1280 * (i + 1)) for i, name in enumerate(("_", "a", "b", "uː", "_")))
+# "_ a b u _", 80 ms each: two frames each.
+WORD = tuple(Phoneme(name, 1280 * i, 1280 * (i + 1)) for i, name in enumerate(("_", "a", "b", "u", "_")))
 
 
 def test_frames_exposed_in_part_count() -> None:
