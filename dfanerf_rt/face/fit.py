@@ -9,9 +9,8 @@ weigh while identity is paid once, what is always there becomes identity, and wh
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -39,6 +38,7 @@ from dfanerf_rt.face.fit_solve import free_in_box, smoothness, solve_in_time, so
 from dfanerf_rt.face.landmarks import N_MEDIAPIPE, landmarks_68
 from dfanerf_rt.face.model import FaceModel
 from dfanerf_rt.face.track import Track
+from dfanerf_rt.threads import one_thread
 
 BLINKS = (ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"])
 Progress = Callable[[float, str], None]
@@ -126,19 +126,8 @@ def fit_track(
     if not trusted.any():
         raise ShapeError("no frame has landmarks")
     fitter = _Fitter(model, landmarks, trusted, view, short_side_px or view.width, config, progress or _silent)
-    with torch.no_grad(), _one_thread():
+    with torch.no_grad(), one_thread():
         return fitter.run()
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """The fit is many small products: on a busy machine threads that wait for each other make it ten times slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _silent(share: float, message: str) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,17 +9,7 @@ from torch import Tensor
 
 from dfanerf_rt.audio.mfcc import StreamingMfcc
 from dfanerf_rt.sync.model import FEATURES_PER_FRAME, FRAME_SAMPLES, AudioEncoder
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """The operators are so small that a second thread only waits: 50 ms and more where others keep the cores busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+from dfanerf_rt.threads import one_thread
 
 
 class StreamingSync:
@@ -65,7 +52,7 @@ class StreamingSync:
         if n == 0:
             return torch.zeros(0, self.config.code_dim)
         used = FEATURES_PER_FRAME * (n - 1) + self.config.n_window
-        with torch.inference_mode(), _one_thread():
+        with torch.inference_mode(), one_thread():
             codes = self.encoder(torch.from_numpy(self.features[None, :used]))[0].clone()
         self.features = self.features[FEATURES_PER_FRAME * n :].copy()
         self.n_codes += n

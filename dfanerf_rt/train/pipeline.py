@@ -21,6 +21,7 @@ from dfanerf_rt.errors import ClipError, DfanerfError
 from dfanerf_rt.face.model import FaceModel
 from dfanerf_rt.files import load_tensors, save_tensors
 from dfanerf_rt.sync.model import LIVE_LOOKAHEAD_MS, AudioEncoder, SyncConfig, encode_audio
+from dfanerf_rt.threads import one_thread
 from dfanerf_rt.train.field import FieldTrainer
 from dfanerf_rt.train.field_stage import train_field
 from dfanerf_rt.train.loop import Interrupted, Progress, ShouldStop
@@ -160,9 +161,7 @@ def _sync_stage(
             on_progress(1.0, {})
             return AudioEncoder.from_tensors(tensors, SyncConfig.from_dict(metadata["config"], path), path)
     frames = clip.meta.train_frames
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # its operators are so small that a second thread only waits
-    try:
+    with one_thread():
         encoder = train_sync(
             samples,
             mouth_code[frames.start : frames.stop],
@@ -173,8 +172,6 @@ def _sync_stage(
             on_progress=on_progress,
             should_stop=should_stop,
         )
-    finally:
-        torch.set_num_threads(threads)
     if should_stop():
         raise Interrupted("stopped while learning the lips; the same command begins that stage again")
     save_tensors(path, encoder.state_tensors(), {"fingerprint": fingerprint, "config": asdict(encoder.config)})
