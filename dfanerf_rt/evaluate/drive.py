@@ -14,10 +14,10 @@ from dfanerf_rt.avatar import Avatar
 from dfanerf_rt.clip.format import Clip
 from dfanerf_rt.errors import AvatarError, BackendUnavailable
 from dfanerf_rt.evaluate.report import Detect, Evaluation, Progress, RenderFrame, evaluate_rows
+from dfanerf_rt.evaluate.sync_confidence import CODES_PER_SECOND, add_sync_confidence
 from dfanerf_rt.render.session import RenderSession
 from dfanerf_rt.sync.model import LIVE_LOOKAHEAD_MS, AudioEncoder, SyncConfig, encode_audio
 
-CODES_PER_SECOND = 25.0
 MAX_ASPECT_DIFFERENCE = 0.01
 MAX_FOCAL_DIFFERENCE = 0.02
 
@@ -125,5 +125,6 @@ def evaluate_avatar(
     """
     rows, absent = drive_rows(avatar, clip, device, backend)
     evaluation = evaluate_rows(clip, rows, mediapipe_detector, progress)
+    add_sync_confidence(evaluation, clip, AttributeModel.from_tensors(avatar.section("attributes"), where=avatar.where))
     evaluation.report.update(avatar=Path(avatar.where).name, clip=clip.root.name, absent=absent)
     return evaluation, rows

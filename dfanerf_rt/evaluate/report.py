@@ -53,6 +53,8 @@ class Evaluation:
     report: dict[str, Any]
     series: dict[str, Series]
     frames: range
+    truth: np.ndarray
+    """(T, 68, 2) landmarks found in the clip's own pictures, pixels; NaN where no face was found."""
 
 
 def evaluate_rows(
@@ -106,7 +108,7 @@ def evaluate_rows(
         "mouth_opening_corr_chance": chance_correlation(clip),
         "rows": {name: _summarise(one, truth, meta.width, meta.fps) for name, one in series.items()},
     }
-    return Evaluation(report, series, frames)
+    return Evaluation(report, series, frames, truth)
 
 
 def mean_training_frame(clip: Clip, progress: Progress = lambda name, done, total: None) -> np.ndarray:

@@ -17,6 +17,7 @@ COLUMNS = (
     ("face_ssim", "face SSIM", 4),
     ("lmd_px", "LMD px", 2),
     ("mouth_opening_corr", "opening corr.", 2),
+    ("sync_confidence", "sync conf.", 2),
     ("blinks_per_s", "blinks/s", 2),
     ("gradient_energy_ratio", "sharpness", 2),
     ("landmarks_found", "face found", 2),
@@ -35,11 +36,15 @@ def build_table(report: dict[str, Any]) -> Table:
         table.add_column(heading, justify="right")
     baseline = report["rows"][MEAN_FRAME]
     for name, row in report["rows"].items():
-        table.add_row(name, *(_figure(row[key], digits) for key, _, digits in COLUMNS))
+        table.add_row(name, *(_figure(row.get(key), digits) for key, _, digits in COLUMNS))
         if name != MEAN_FRAME:
-            gains = (_gain(row[key], baseline[key], digits) for key, _, digits in COLUMNS)
+            gains = (_gain(row.get(key), baseline.get(key), digits) for key, _, digits in COLUMNS)
             table.add_row("  +/-", *gains, style="dim", end_section=True)
-    truth = {"blinks_per_s": baseline["blinks_per_s_truth"], "landmarks_found": report["truth_landmarks_found"]}
+    truth = {
+        "blinks_per_s": baseline["blinks_per_s_truth"],
+        "landmarks_found": report["truth_landmarks_found"],
+        "sync_confidence": baseline.get("sync_confidence_truth"),
+    }
     table.add_row("truth", *(_figure(truth[key], digits) if key in truth else "" for key, _, digits in COLUMNS))
     return table
 

@@ -1,0 +1,72 @@
+"""How well the lips of pictures fit the sound, as heard and seen by the bundled encoders (eq. 2 and 3)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dfanerf_rt.attributes.model import AttributeModel
+from dfanerf_rt.clip.format import Clip
+from dfanerf_rt.evaluate.report import Evaluation
+from dfanerf_rt.evaluate.sync_offset import best_offset, similarity_matrix
+from dfanerf_rt.face.rotation import rotation_matrix
+from dfanerf_rt.sync.model import AudioEncoder, encode_audio
+
+CODES_PER_SECOND = 25.0
+
+
+def add_sync_confidence(evaluation: Evaluation, clip: Clip, attributes: AttributeModel) -> None:
+    """Write ``sync_confidence`` and ``sync_offset_frames`` into every row of the report, and ``*_truth`` beside them.
+
+    The paper takes both from SyncNet, whose weights only a user can supply. Ours compare the bundled audio encoder's
+    codes of the clip's sound with the mouth codes of the pictures: an encoder that was not trained on the person judges
+    an avatar whose own was. Without sound, or at another frame rate than 25, they are None.
+
+    Args:
+        evaluation: of the clip's held-out frames, all rows with the tracked head pose.
+        attributes: of the clip's person.
+    """
+    sound, frames = clip.audio(), evaluation.frames
+    audio_code = None
+    if sound is not None and clip.meta.fps == CODES_PER_SECOND:
+        audio_code = encode_audio(AudioEncoder.bundled(), sound, clip.meta.n_frames)[frames.start : frames.stop]
+    for name, row in evaluation.report["rows"].items():
+        lips = {"": evaluation.series[name].landmarks, "_truth": evaluation.truth}
+        for suffix, found_px in lips.items():
+            row[f"sync_confidence{suffix}"] = row[f"sync_offset_frames{suffix}"] = None
+            if audio_code is None or not np.isfinite(evaluation.truth).all(axis=(1, 2)).any():
+                continue
+            code = picture_mouth_code(found_px, evaluation.truth, clip, frames, attributes)
+            offset = best_offset(similarity_matrix(audio_code, code))
+            row[f"sync_confidence{suffix}"] = offset.confidence
+            row[f"sync_offset_frames{suffix}"] = offset.frames
+
+
+@torch.no_grad()
+def picture_mouth_code(
+    found_px: np.ndarray, truth_px: np.ndarray, clip: Clip, frames: range, attributes: AttributeModel
+) -> Tensor:
+    """Mouth codes of the lips found in pictures whose head pose is the tracked one.
+
+    The tracked landmarks are moved by what the found points differ from those of the true picture, at their depth.
+
+    Args:
+        found_px, truth_px: (T, 68, 2) landmarks in the pictures and in the clip's, by the same tracker; NaN where no
+            face was found.
+        frames: of the clip.
+
+    Returns:
+        (T, mouth_dim); a frame without a face in either has the mean code, which agrees with nothing.
+    """
+    chosen = slice(frames.start, frames.stop)
+    landmarks, head_pose = clip.track.landmarks[chosen], clip.track.head_pose[chosen]
+    rotation = rotation_matrix(head_pose[:, :3])
+    depth = (landmarks @ rotation.transpose(1, 2) + head_pose[:, None, 3:])[..., 2:]
+    moved_px = torch.from_numpy(found_px - truth_px).to(landmarks.dtype)
+    seen = torch.isfinite(moved_px).all(dim=2).all(dim=1)
+    moved = torch.cat([moved_px.nan_to_num() * depth / clip.meta.focal_px, torch.zeros_like(depth)], dim=2)
+    code, _ = attributes.encode(landmarks + moved @ rotation)
+    if not seen.any():
+        return torch.zeros_like(code)
+    return torch.where(seen[:, None], code, code[seen].mean(dim=0))
