@@ -98,9 +98,11 @@ def face_scores(face: Face, predict: Predict) -> Scores:
 
 def sync_scores(code: Tensor, face: Face) -> Scores:
     """The offset of the whole clip, and the windows whose shift is found, by any audio code (T, mouth_dim)."""
+    judge = AudioEncoder.bundled()
     with torch.no_grad():
-        whole = best_offset(similarity_matrix(code, face.mouth_code))
-    errors = offset_errors(code, face.mouth_code)
+        sound, lips = judge.comparable(code), judge.comparable(face.mouth_code)
+        whole = best_offset(similarity_matrix(sound, lips))
+    errors = offset_errors(sound, lips)
     return {
         "in_sync": (_share(errors), len(errors)),
         "in_sync_own": (_share(errors - whole.frames), len(errors)),

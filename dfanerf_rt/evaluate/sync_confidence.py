@@ -27,10 +27,10 @@ def add_sync_confidence(evaluation: Evaluation, clip: Clip, attributes: Attribut
         evaluation: of the clip's held-out frames, all rows with the tracked head pose.
         attributes: of the clip's person.
     """
-    sound, frames = clip.audio(), evaluation.frames
+    sound, frames, judge = clip.audio(), evaluation.frames, AudioEncoder.bundled()
     audio_code = None
     if sound is not None and clip.meta.fps == CODES_PER_SECOND:
-        audio_code = encode_audio(AudioEncoder.bundled(), sound, clip.meta.n_frames)[frames.start : frames.stop]
+        audio_code = judge.comparable(encode_audio(judge, sound, clip.meta.n_frames)[frames.start : frames.stop])
     for name, row in evaluation.report["rows"].items():
         lips = {"": evaluation.series[name].landmarks, "_truth": evaluation.truth}
         for suffix, found_px in lips.items():
@@ -38,7 +38,7 @@ def add_sync_confidence(evaluation: Evaluation, clip: Clip, attributes: Attribut
             if audio_code is None or not np.isfinite(evaluation.truth).all(axis=(1, 2)).any():
                 continue
             code = picture_mouth_code(found_px, evaluation.truth, clip, frames, attributes)
-            offset = best_offset(similarity_matrix(audio_code, code))
+            offset = best_offset(similarity_matrix(audio_code, judge.comparable(code)))
             row[f"sync_confidence{suffix}"] = offset.confidence
             row[f"sync_offset_frames{suffix}"] = offset.frames
 

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from dfanerf_rt.errors import ShapeError
 
-WINDOW_FRAMES = 5
-"""Frames that one cosine similarity compares: 0.2 s, as in SyncNet (Chung & Zisserman 2016)."""
+WINDOW_FRAMES = 3
+"""Frames that one cosine similarity compares."""
 MAX_OFFSET_FRAMES = 15
 MIN_PAIRS = 10
 
@@ -35,8 +35,8 @@ def similarity_matrix(audio_code: Tensor, mouth_code: Tensor, window: int = WIND
     Codes are taken relative to their mean, which is who speaks and how the lips rest, not what is said.
 
     Args:
-        audio_code: (T, C) f_a of consecutive frames.
-        mouth_code: (T, C) f_m of the same frames.
+        audio_code: (T, C) f_a of consecutive frames, as :meth:`AudioEncoder.comparable` gives it.
+        mouth_code: (T, C) f_m of the same frames, likewise.
         window: frames in a stretch.
 
     Returns:

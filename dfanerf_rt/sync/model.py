@@ -29,6 +29,8 @@ LIVE_LOOKAHEAD_MS = 100.0
 SYNC_SCHEMA = "dfanerf-sync/2"
 _CLAMP = 3.5
 _ASSET = Path(__file__).parent / "assets" / "sync.safetensors"
+N_SIMILARITY = 8
+"""Components in which codes of sound and lips are compared, see :meth:`AudioEncoder.comparable`."""
 _SHORTEST = 16
 """Feature frames under one output of the trunk: 5 + 3 by the first two convolutions, 2 x 4 by the residuals."""
 
@@ -159,6 +161,8 @@ class AudioEncoder(nn.Module):
         self.register_buffer("feature_mean", torch.zeros(self.config.n_coefficients))
         self.register_buffer("feature_std", torch.ones(self.config.n_coefficients))
         self.register_buffer("code_mean", torch.zeros(self.config.code_dim))
+        self.similarity: Tensor
+        self.register_buffer("similarity", torch.eye(self.config.code_dim, N_SIMILARITY))
 
     def with_lookahead(self, lookahead_ms: float) -> AudioEncoder:
         """The same encoder without the taps that lie further ahead than ``lookahead_ms``, in evaluation mode.
@@ -205,6 +209,14 @@ class AudioEncoder(nn.Module):
         # What is left out at the end of the window is left out after the last window too: n does not change.
         taps = taps[..., : taps.shape[-1] - (self.gather.weight.shape[-1] - weight.shape[-1])]
         return self.head(F.conv1d(taps, weight, self.gather.bias, stride=2)).transpose(1, 2) + self.code_mean
+
+    def comparable(self, code: Tensor) -> Tensor:
+        """Audio or mouth codes (T, code_dim) → (T, 8), where their cosine similarity says most about being in step.
+
+        These are the principal components of talking mouths, each divided by the square root of its spread: opening
+        the jaw, by far the largest, shall not be all that counts, nor noise count as much as the lips.
+        """
+        return (code - self.code_mean) @ self.similarity
 
     def state_tensors(self, prefix: str = "") -> dict[str, Tensor]:
         """All weights by name, each name with ``prefix`` before it; an avatar keeps them under ``"sync."``."""

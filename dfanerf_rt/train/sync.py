@@ -25,6 +25,7 @@ from dfanerf_rt.sync.model import (
     FEATURES_PER_FRAME,
     FRAME_SAMPLES,
     LIVE_LOOKAHEAD_MS,
+    N_SIMILARITY,
     AudioEncoder,
     SyncConfig,
     window_features,
@@ -75,6 +76,10 @@ class SyncTraining:
     """Train for every shorter lookahead too; otherwise for the configured one alone."""
 
 
+FINE_TUNING = SyncTraining(steps=400, learning_rate=1e-3, dropout=0.1, noise=0.15, colour=0.1)
+"""For one clip, from the bundled encoder's weights."""
+
+
 def opening_of(attributes: AttributeModel, mouth_code: Tensor) -> Tensor:
     """Mouth codes (T, mouth_dim) → how far the lips are apart (T,), metres."""
     parts = mouth_code.split(65_536)
@@ -102,6 +107,8 @@ def train_sync(
 ) -> AudioEncoder:
     """Train E_a on one clip, so that its codes follow the mouth codes; silence gives the person's closed mouth.
 
+    Where it starts from weights and no schedule is given, it is :data:`FINE_TUNING`.
+
     Args:
         samples: (N,) sound of the clip at 16 kHz; what lies beyond the last frame of ``mouth_code`` is not heard.
         mouth_code: (T, mouth_dim) f_m of the training frames, frame k at sample 640 k.
@@ -110,6 +117,7 @@ def train_sync(
     The other arguments, the result and the errors are those of :func:`train_on_pairs`.
     """
     rest = resting_code(attributes, mouth_code)
+    training = training or (FINE_TUNING if init is not None else None)
     return train_on_pairs(
         [(samples, mouth_code)], rest, attributes, config, training, init, budget_s, seed, on_progress, should_stop
     )
@@ -215,9 +223,17 @@ def _set_statistics(encoder: AudioEncoder, corpus: _Corpus, keep_features: bool)
         encoder.feature_mean.copy_(corpus.features.mean(dim=0))
         encoder.feature_std.copy_(corpus.features.std(dim=0).clamp(min=1.0))
         encoder.code_mean.copy_(corpus.codes.mean(dim=0))
+        encoder.similarity.copy_(_similarity(corpus.codes))
         last = encoder.head[-1]
         assert isinstance(last, nn.Conv1d)
         nn.init.normal_(last.weight, std=0.02)
+
+
+def _similarity(codes: Tensor) -> Tensor:
+    """Principal components of codes as columns (code_dim, 8), each divided by the square root of its spread."""
+    variance, directions = torch.linalg.eigh(torch.cov(codes.T.double()))
+    largest = variance[-N_SIMILARITY:].flip(0).clamp(min=1e-8)
+    return (directions[:, -N_SIMILARITY:].flip(1) / largest**0.25).to(codes.dtype)
 
 
 def _optimise(

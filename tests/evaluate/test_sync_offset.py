@@ -36,7 +36,7 @@ def test_other_words_give_no_confidence() -> None:
 
 
 def test_windows_and_shifts_are_all_tried() -> None:
-    # 100 frames give 96 stretches, a window of 2 s has 46 of them: 11 windows 5 frames apart, 5 shifts each.
+    # 100 frames give 98 stretches, a window of 2 s has 48 of them: 11 windows 5 frames apart, 5 shifts each.
     assert offset_errors(_lips(100), _lips(100)).shape == (55,)
     assert offset_errors(_lips(30), _lips(30)).shape == (5,)
     assert np.abs(offset_errors(_lips(100), _lips(100))).max() == 0
