@@ -14,7 +14,7 @@ from dfanerf_rt.clip.format import Clip
 from dfanerf_rt.errors import AvatarError
 from dfanerf_rt.evaluate.drive import drive_rows, mediapipe_detector
 from dfanerf_rt.render.session import RenderSession
-from dfanerf_rt.sync.model import AudioEncoder, SyncConfig, encode_audio
+from dfanerf_rt.sync.model import LIVE_LOOKAHEAD_MS, AudioEncoder, SyncConfig, encode_audio
 from tests.evaluate.untrained import untrained_avatar
 
 
@@ -28,7 +28,7 @@ def test_recorded_takes_the_tracked_mouth_and_sound_the_clips_own(tiny_clip: Cli
     assert list(rows) == ["recorded", "sound"] and not absent
     index = tiny_clip.meta.test_frames[2]
     mouth, eyes = AttributeModel.from_tensors(avatar.section("attributes")).encode(tiny_clip.track.landmarks)
-    encoder = AudioEncoder.from_tensors(avatar.section("sync"), SyncConfig())
+    encoder = AudioEncoder.from_tensors(avatar.section("sync"), SyncConfig()).with_lookahead(LIVE_LOOKAHEAD_MS)
     sound = tiny_clip.audio()
     assert sound is not None
     session = RenderSession(avatar)
