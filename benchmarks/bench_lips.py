@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from dfanerf_rt.audio.decode import load_audio
 from dfanerf_rt.errors import ClipError, DfanerfError
 from dfanerf_rt.sync.model import LIVE_LOOKAHEAD_MS, AudioEncoder
 from dfanerf_rt.train.speech import rest_code
-from dfanerf_rt.train.sync import SyncTraining
+from dfanerf_rt.train.sync import FINE_TUNING
 
 PARTS = ("speech", "faces", "fine-tuned", "silence")
 LOOKAHEADS_MS = (0.0, 40.0, 80.0, 100.0, 120.0, 200.0)
@@ -123,7 +123,7 @@ def bench_faces(bench: Bench, faces: list[Face]) -> None:
 def bench_fine_tuned(bench: Bench, face: Face) -> None:
     """The encoder after it has learned from the first ten elevenths of a clip."""
     steps = bench.arguments.steps
-    training = None if steps is None else SyncTraining(steps=steps)
+    training = None if steps is None else replace(FINE_TUNING, steps=steps)
     found = {"generic": held_out_scores(face, encoded(bench.encoder, bench.live_ms))}
     for seed in range(bench.arguments.seeds):
         tuned = fine_tune(face, bench.encoder, seed, training)

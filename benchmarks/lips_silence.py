@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dfanerf_rt.attributes.model import AttributeModel
-from dfanerf_rt.audio.acoustics import apply_response, band_limits, noise
+from dfanerf_rt.audio.acoustics import apply_response, at_level, band_limits, noise
 from dfanerf_rt.audio.speech import SAMPLE_RATE_HZ, SILENCE
 from dfanerf_rt.sync.model import FRAME_SAMPLES
 
@@ -37,8 +37,8 @@ def quiet_sounds() -> dict[str, NDArray[np.float32]]:
     breath = np.zeros(n, np.float32)
     for start in range(0, n - n_burst + 1, round(BREATH_EVERY_S * SAMPLE_RATE_HZ)):
         shaped = burst[start : start + n_burst] * np.sin(np.pi * np.arange(n_burst) / n_burst) ** 2
-        breath[start : start + n_burst] = _at_level(shaped, BREATH_DBFS)
-    pink = _at_level(noise("pink", n, random), PINK_DBFS)
+        breath[start : start + n_burst] = at_level(shaped, BREATH_DBFS)
+    pink = at_level(noise("pink", n, random), PINK_DBFS)
     return {"digital": np.zeros(n, np.float32), "pink": pink, "breath": breath}
 
 
@@ -84,8 +84,3 @@ def worst_scores(scores: list[Scores]) -> Scores:
     """The largest of every measure."""
     names = dict.fromkeys(name for each in scores for name in each)
     return {name: max(each[name] for each in scores if name in each) for name in names}
-
-
-def _at_level(samples: NDArray[np.float32], dbfs: float) -> NDArray[np.float32]:
-    rms = float(np.sqrt(np.square(samples, dtype=np.float64).mean()))
-    return (samples * (10.0 ** (dbfs / 20.0) / rms)).astype(np.float32)

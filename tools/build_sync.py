@@ -31,9 +31,11 @@ from dfanerf_rt.train.sync import Pair, train_on_pairs
 ASSET = Path(__file__).resolve().parent.parent / "dfanerf_rt" / "sync" / "assets" / "sync.safetensors"
 
 
-def corpus_config(hours: float, seed: int) -> CorpusConfig:
+def corpus_config(hours: float, seed: int, voices: tuple[str, ...] = ()) -> CorpusConfig:
     """More recorded than formant voices: real ones are what the encoder will hear."""
-    return CorpusConfig(hours=hours, seed=seed, silence_s=(0.1, 0.6), recorded_share=0.65, clean_share=0.25)
+    return CorpusConfig(
+        hours=hours, seed=seed, voices=voices, silence_s=(0.1, 0.6), recorded_share=0.65, clean_share=0.25
+    )
 
 
 def quiet_pairs(rest: Tensor, hours: float, seed: int) -> list[Pair]:
@@ -45,17 +47,17 @@ def quiet_pairs(rest: Tensor, hours: float, seed: int) -> list[Pair]:
     ]
 
 
-def build(work: Path, out: Path, hours: float, steps: int, workers: int, seed: int) -> None:
+def build(work: Path, out: Path, config: CorpusConfig, steps: int, workers: int) -> None:
     """Speak the corpus where it is missing, train, write the weights."""
     start = time.monotonic()
 
     def say(what: str) -> None:
         print(f"{time.monotonic() - start:6.0f} s  {what}", flush=True)
 
-    corpus = build_corpus(work / "corpus", corpus_config(hours, seed), workers)
+    corpus = build_corpus(work / "corpus", config, workers)
     say(f"corpus: {len(corpus)} utterances, {corpus.hours:.1f} h")
     pairs, rest = speech_pairs(corpus), rest_code()
-    pairs += quiet_pairs(rest, 0.04 * corpus.hours, seed)
+    pairs += quiet_pairs(rest, 0.04 * corpus.hours, config.seed)
     say("mouth codes made")
 
     def show(fraction: float, scalars: dict[str, float]) -> None:
@@ -63,7 +65,7 @@ def build(work: Path, out: Path, hours: float, steps: int, workers: int, seed: i
             say(f"{fraction:4.0%}  " + "  ".join(f"{name} {value:.3f}" for name, value in scalars.items()))
 
     attributes, training = AttributeModel.bundled(), replace(PRETRAINING, steps=steps)
-    encoder = train_on_pairs(pairs, rest, attributes, SyncConfig(), training, seed=seed, on_progress=show)
+    encoder = train_on_pairs(pairs, rest, attributes, SyncConfig(), training, seed=config.seed, on_progress=show)
     out.parent.mkdir(parents=True, exist_ok=True)
     encoder.save(out)
     say(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
@@ -75,13 +77,15 @@ def main() -> int:
     parser.add_argument("--work", type=Path, required=True, help="folder for the corpus")
     parser.add_argument("--out", type=Path, default=ASSET, help="the weights to write")
     parser.add_argument("--hours", type=float, default=12.0, help="length of the corpus")
+    parser.add_argument("--voices", nargs="+", default=[], help="to speak with; those of the training split by default")
     parser.add_argument("--steps", type=int, default=20_000, help="steps of training")
     parser.add_argument("--workers", type=int, default=2, help="processes that speak at a time")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(2)
     try:
-        build(options.work, options.out, options.hours, options.steps, options.workers, options.seed)
+        config = corpus_config(options.hours, options.seed, tuple(options.voices))
+        build(options.work, options.out, config, options.steps, options.workers)
     except DfanerfError as error:
         print(f"build_sync: {error}", file=sys.stderr)
         return 2

@@ -85,6 +85,12 @@ def noise(
     return (made / max(float(np.sqrt(np.mean(made**2))), 1e-9)).astype(np.float32)
 
 
+def at_level(samples: np.ndarray, dbfs: float) -> np.ndarray:
+    """Scale (N,) to an RMS in decibels of full scale; digital silence stays silent."""
+    rms = float(np.sqrt(np.square(samples, dtype=np.float64).mean()))
+    return (samples * (10.0 ** (dbfs / 20.0) / max(rms, 1e-12))).astype(np.float32)
+
+
 def speech_level(samples: np.ndarray) -> float:
     """Root mean square of the 20 ms blocks that are within 30 dB of the loudest; 0 for silence."""
     n_blocks = samples.size // 320

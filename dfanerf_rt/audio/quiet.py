@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dfanerf_rt.audio.acoustics import NoiseKind, apply_response, band_limits, noise, random_response
+from dfanerf_rt.audio.acoustics import NoiseKind, apply_response, at_level, band_limits, noise, random_response
 from dfanerf_rt.audio.speech import SAMPLE_RATE_HZ
 
 DIGITAL_SHARE = 0.15
@@ -25,7 +25,7 @@ def nobody_speaks(n_samples: int, random: np.random.Generator) -> np.ndarray:
     if random.random() < DIGITAL_SHARE or n_samples == 0:
         return np.zeros(n_samples, np.float32)
     room = noise(_KINDS[int(random.integers(len(_KINDS)))], n_samples, random)
-    sound = _at_level(apply_response(room, *random_response(random, 12.0, 2.0)), random.uniform(*ROOM_DBFS))
+    sound = at_level(apply_response(room, *random_response(random, 12.0, 2.0)), random.uniform(*ROOM_DBFS))
     start = int(random.uniform(0.0, 1.0) * SAMPLE_RATE_HZ)
     breathes = random.random() < BREATH_SHARE
     while breathes and start < n_samples:
@@ -43,9 +43,4 @@ def _breath(random: np.random.Generator) -> np.ndarray:
     peak = random.uniform(0.2, 0.8)
     at = np.linspace(0.0, 1.0, n_samples)
     swell = np.sin(0.5 * np.pi * np.minimum(at / peak, (1.0 - at) / (1.0 - peak))) ** 2
-    return (_at_level(air, random.uniform(*BREATH_DBFS)) * swell).astype(np.float32)
-
-
-def _at_level(samples: np.ndarray, dbfs: float) -> np.ndarray:
-    rms = float(np.sqrt(np.square(samples, dtype=np.float64).mean()))
-    return (samples * (10.0 ** (dbfs / 20.0) / max(rms, 1e-12))).astype(np.float32)
+    return (at_level(air, random.uniform(*BREATH_DBFS)) * swell).astype(np.float32)

@@ -16,7 +16,7 @@ from dfanerf_rt.errors import AvatarError, BackendUnavailable
 from dfanerf_rt.evaluate.report import Detect, Evaluation, Progress, RenderFrame, evaluate_rows
 from dfanerf_rt.evaluate.sync_confidence import CODES_PER_SECOND, add_sync_confidence
 from dfanerf_rt.render.session import RenderSession
-from dfanerf_rt.sync.model import LIVE_LOOKAHEAD_MS, AudioEncoder, SyncConfig, encode_audio
+from dfanerf_rt.sync.model import AudioEncoder, SyncConfig, encode_audio
 
 MAX_ASPECT_DIFFERENCE = 0.01
 MAX_FOCAL_DIFFERENCE = 0.02
@@ -77,8 +77,7 @@ def drive_rows(
         encoder = AudioEncoder.from_tensors(
             avatar.section("sync"), SyncConfig.from_dict(avatar.meta.sync, avatar.where), avatar.where
         )
-        live = encoder.with_lookahead(min(LIVE_LOOKAHEAD_MS, encoder.config.lookahead_ms))
-        mouths["sound"] = encode_audio(live, sound, clip.meta.n_frames)
+        mouths["sound"] = encode_audio(encoder.live(), sound, clip.meta.n_frames)
     same_size = (avatar.meta.width, avatar.meta.height) == (clip.meta.width, clip.meta.height)
     size = None if same_size else (clip.meta.width, clip.meta.height)
     session = RenderSession(avatar, device=device, size=size, backend=backend)

@@ -27,20 +27,23 @@ def add_sync_confidence(evaluation: Evaluation, clip: Clip, attributes: Attribut
         evaluation: of the clip's held-out frames, all rows with the tracked head pose.
         attributes: of the clip's person.
     """
-    sound, frames, judge = clip.audio(), evaluation.frames, AudioEncoder.bundled()
-    audio_code = None
-    if sound is not None and clip.meta.fps == CODES_PER_SECOND:
+    sound, frames, truth = clip.audio(), evaluation.frames, evaluation.truth
+    seen = np.isfinite(truth).all(axis=(1, 2)).any()
+    judge, audio_code = AudioEncoder.bundled(), None
+    if sound is not None and clip.meta.fps == CODES_PER_SECOND and seen:
         audio_code = judge.comparable(encode_audio(judge, sound, clip.meta.n_frames)[frames.start : frames.stop])
+
+    def figures(found_px: np.ndarray) -> tuple[float | None, int | None]:
+        if audio_code is None:
+            return None, None
+        code = picture_mouth_code(found_px, truth, clip, frames, attributes)
+        offset = best_offset(similarity_matrix(audio_code, judge.comparable(code)))
+        return offset.confidence, offset.frames
+
+    of_truth = figures(truth)
     for name, row in evaluation.report["rows"].items():
-        lips = {"": evaluation.series[name].landmarks, "_truth": evaluation.truth}
-        for suffix, found_px in lips.items():
-            row[f"sync_confidence{suffix}"] = row[f"sync_offset_frames{suffix}"] = None
-            if audio_code is None or not np.isfinite(evaluation.truth).all(axis=(1, 2)).any():
-                continue
-            code = picture_mouth_code(found_px, evaluation.truth, clip, frames, attributes)
-            offset = best_offset(similarity_matrix(audio_code, judge.comparable(code)))
-            row[f"sync_confidence{suffix}"] = offset.confidence
-            row[f"sync_offset_frames{suffix}"] = offset.frames
+        row["sync_confidence"], row["sync_offset_frames"] = figures(evaluation.series[name].landmarks)
+        row["sync_confidence_truth"], row["sync_offset_frames_truth"] = of_truth
 
 
 @torch.no_grad()

@@ -180,6 +180,10 @@ class AudioEncoder(nn.Module):
         shorter.load_state_dict(state)
         return shorter.to(self.code_mean.device).eval().requires_grad_(False)
 
+    def live(self) -> AudioEncoder:
+        """The encoder of a live avatar: 100 ms of lookahead, or all it was trained with where that is less."""
+        return self.with_lookahead(min(LIVE_LOOKAHEAD_MS, self.config.lookahead_ms))
+
     def forward(self, features: Tensor) -> Tensor:
         """Codes of consecutive windows.
 

@@ -20,7 +20,7 @@ from dfanerf_rt.clip.format import Clip
 from dfanerf_rt.errors import ClipError, DfanerfError
 from dfanerf_rt.face.model import FaceModel
 from dfanerf_rt.files import load_tensors, save_tensors
-from dfanerf_rt.sync.model import LIVE_LOOKAHEAD_MS, AudioEncoder, SyncConfig, encode_audio
+from dfanerf_rt.sync.model import AudioEncoder, SyncConfig, encode_audio
 from dfanerf_rt.threads import one_thread
 from dfanerf_rt.train.field import FieldTrainer
 from dfanerf_rt.train.field_stage import train_field
@@ -75,8 +75,7 @@ def train_avatar(
     audio_code = None
     samples = clip.audio()
     if encoder is not None and samples is not None:
-        live = encoder.with_lookahead(min(LIVE_LOOKAHEAD_MS, encoder.config.lookahead_ms))
-        audio_code = encode_audio(live, samples, clip.meta.n_frames)[frames.start : frames.stop]
+        audio_code = encode_audio(encoder.live(), samples, clip.meta.n_frames)[frames.start : frames.stop]
 
     condition = torch.cat([mouth_code, eye_code], dim=1)[frames.start : frames.stop]
     trainer = FieldTrainer(clip, condition, audio_code, preset.field_config, preset.field_training, seed)

@@ -279,8 +279,8 @@ def _optimise(
         optimiser.step()
         with torch.no_grad():
             pull = optimiser.param_groups[0]["lr"] * training.weight_decay
-            for weight, origin in zip(weights, home, strict=True):
-                weight.lerp_(origin, pull)
+            for parameter, origin in zip(weights, home, strict=True):
+                parameter.lerp_(origin, pull)
         average.update_parameters(encoder)
         if step % 25 == 24 or step == training.steps - 1:
             scalars = {"loss": loss, "regression": regression, "contrastive": contrastive}

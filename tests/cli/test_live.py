@@ -52,6 +52,8 @@ def test_bad_usage_is_one_line(avatar: Path, tmp_path: Path, capsys: pytest.Capt
         (["--audio", sound, "--out", str(tmp_path / "a.wmv")], "must end in .mp4"),
         (["--audio", str(tmp_path / "none.wav")], "no such file"),
         ([str(tmp_path / "none.safetensors"), "--audio", sound], "no such file"),
+        ([str(avatar), "--audio", sound, "--lookahead-ms", "300"], "trained for 0 to 200 ms"),
+        ([str(avatar), "--audio", sound, "--lookahead-ms", "-1"], "trained for 0 to 200 ms"),
         (["--loud"], "--loud"),
     ):
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,8 +17,10 @@ from dfanerf_rt.audio.corpus_plan import FORMAT, Line
 from dfanerf_rt.audio.speech import Phoneme
 from dfanerf_rt.audio.visemes import viseme_track
 from dfanerf_rt.face.model import FaceModel
+from dfanerf_rt.sync.model import AudioEncoder
 from dfanerf_rt.train.speech import lip_codes, rest_code, speech_pairs
 
+BUILD_SYNC = Path(__file__).resolve().parents[2] / "tools" / "build_sync.py"
 SPOKEN = (Phoneme("_", 0, 6400), Phoneme("a", 6400, 12_800), Phoneme("m", 12_800, 16_000), Phoneme("a", 16_000, 22_500))
 
 
@@ -63,3 +67,16 @@ def test_pairs_of_a_corpus_are_its_sound_with_its_lips(tmp_path: Path) -> None:
     ((only, codes),) = speech_pairs(corpus, [1])
     np.testing.assert_array_equal(only, second[0])
     assert codes.shape == (36, 32)
+
+
+def test_the_script_that_builds_the_bundled_encoder_runs(tmp_path: Path) -> None:
+    out = tmp_path / "sync.safetensors"
+    command = [sys.executable, str(BUILD_SYNC), "--work", str(tmp_path), "--out", str(out), "--hours", "0.02"]
+    command += ["--steps", "3", "--workers", "1", "--voices", "espeak:en", "espeak:de+m3"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    made, bundled = AudioEncoder.load(out), AudioEncoder.bundled()
+    assert made.config == bundled.config
+    # Components in which codes are compared are scaled by one over the root of their spread: the largest comes first.
+    scales = made.similarity.norm(dim=0)
+    assert (scales.diff() >= 0).all() and scales[-1] > 2 * scales[0]
