@@ -17,7 +17,10 @@ from dfanerf_rt.face.model import FaceModel
 EYES = ((36, 37, 38, 39, 40, 41), (42, 43, 44, 45, 46, 47))
 CLOSES_BELOW = 0.6
 OPENS_ABOVE = 0.8
-"""Shares of the clip's own open level; between the two an eye stays as it was, so that noise is no blink."""
+"""Shares of the open level; between the two an eye stays as it was, so that noise is no blink."""
+LEVEL_FRAMES = 75
+LOWERED_TO = 0.75
+"""Lids follow the gaze: the open level is the median of 75 frames around, between 0.75 and 1 of that of the clip."""
 SHORTEST_MS, LONGEST_MS = 100.0, 400.0
 """What a blink of a human takes."""
 
@@ -102,8 +105,9 @@ def find_blinks(openness: np.ndarray, open_level: float | None = None) -> list[B
     """Where the eyes close and open again.
 
     A blink begins where openness falls below 0.6 of the open level, and the next can begin only after it has
-    risen above 0.8 of it. Eyes closed in the first frame count as a blink; frames that are not a number (no face
-    found) leave the state as it was.
+    risen above 0.8 of it. The level sinks by up to a quarter where the lids are lowered for seconds, as in looking
+    down, so that a blink does not seem to last until the eyes look up again. Eyes closed in the first frame count as a
+    blink; frames that are not a number (no face found) leave the state as it was.
 
     Args:
         openness: (T,) :func:`eye_aspect_ratio`, :func:`eye_openness`, or 1 minus a lid's closure.
@@ -117,7 +121,7 @@ def find_blinks(openness: np.ndarray, open_level: float | None = None) -> list[B
     level = float(np.median(known)) if open_level is None else open_level
     if level <= 0:
         return []  # never open: nothing closes
-    share = known / level
+    share = known / _level(known, level)
     found: list[Blink] = []
     first: int | None = None
     for index, value in enumerate(share):
@@ -140,6 +144,14 @@ def blink_statistics(openness: np.ndarray, fps: float, open_level: float | None 
     durations = np.array([1000.0 * (blink.end - blink.start) / fps for blink in blinks if blink.whole])
     intervals = np.diff([blink.start for blink in blinks]) / fps
     return BlinkStatistics(len(blinks), len(blinks) * fps / max(len(openness), 1), durations, intervals)
+
+
+def _level(known: np.ndarray, level: float) -> np.ndarray:
+    """(n,) the open level around each frame."""
+    if len(known) <= LEVEL_FRAMES:
+        return np.full(len(known), level)
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(known, LEVEL_FRAMES // 2, mode="reflect"), LEVEL_FRAMES)
+    return np.clip(np.median(around, axis=1), LOWERED_TO * level, level)
 
 
 def _blink(frames: np.ndarray, share: np.ndarray, first: int, last: int | None) -> Blink:

@@ -71,6 +71,16 @@ def test_durations_and_intervals_by_hand() -> None:
     assert np.isnan(blink_statistics(np.ones(50), 25.0).human_share)
 
 
+def test_a_blink_while_looking_down_ends_there() -> None:
+    """The lids stay at 0.75 of open for four seconds; a blink of four frames in the middle of that is no longer."""
+    series = _series((200, 1.0), (50, 0.75), (4, 0.0), (50, 0.75), (200, 1.0))
+    found = blink_statistics(series, 25.0)
+    # 0.8 of 0.75 is passed a fifth of the way from one frame to the next: 4 + 1 - 2 * 0.2 frames.
+    assert found.durations_ms == pytest.approx([40.0 * 4.6], rel=0.01)
+    # But eyes that are closed for long are closed.
+    assert count_blinks(_series((400, 1.0), (150, 0.1), (400, 1.0))) == 1
+
+
 def test_a_blink_cut_by_an_end_has_no_duration() -> None:
     found = blink_statistics(_series((3, 0.0), (40, 1.0), (3, 0.0)), 25.0)
     assert found.count == 2 and len(found.durations_ms) == 0 and len(found.intervals_s) == 1
