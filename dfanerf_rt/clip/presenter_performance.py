@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from dfanerf_rt.audio.speech import SAMPLE_RATE_HZ, Phoneme, synthesize
+from dfanerf_rt.audio.stress import Stresses, find_pauses, find_stresses, stress_track
 from dfanerf_rt.audio.visemes import VisemeConfig, viseme_track
+from dfanerf_rt.clip.eye_performance import blinks, gaze
+from dfanerf_rt.clip.head_performance import nods, on_neck, smooth_noise
+from dfanerf_rt.clip.persona import BlinkHabit, Persona
 from dfanerf_rt.face.arkit import ARKIT_INDEX
-from dfanerf_rt.face.rotation import rotation_matrix
 
 SENTENCES = (
     "Good morning, and welcome. I am not a real person, but I hope that you can follow what I say.",
@@ -88,13 +89,13 @@ def perform(config: PerformanceConfig, position: tuple[float, float, float]) -> 
     # Visemes count a started frame as a frame; the picture track ends with the sound.
     mouth = viseme_track(phonemes, samples.size, config.fps, VisemeConfig(strength=config.articulation))[:n_frames]
     loudness = _loudness(samples, n_frames, config.fps)
-    stress = _stress(loudness, config.fps, rng)
-    rotation = _head_rotation(n_frames, stress, config, rng)
+    stresses = find_stresses(samples)
+    rotation = _head_rotation(n_frames, stresses, config, rng)
     torso_pose, head_pose = _poses(rotation, position, config, rng)
     expression = np.zeros_like(mouth)
-    blink = _blinks(loudness, config, rng)
-    _face(expression, loudness, stress, config, rng)
-    _gaze(expression, head_pose, blink, config, rng)
+    closure = blinks(BlinkHabit(per_min=60.0 * config.blinks_per_s), find_pauses(samples), n_frames, config.fps, rng)
+    _face(expression, loudness, stress_track(stresses, n_frames, config.fps), config, rng)
+    gaze(expression, head_pose, closure, config.fps, rng)
     expression = np.maximum(expression, 0.0) + mouth
     return Performance(samples, phonemes, np.clip(expression, 0.0, 1.0).astype(np.float32), head_pose, torso_pose)
 
@@ -125,15 +126,6 @@ def _speak(config: PerformanceConfig, rng: np.random.Generator) -> tuple[np.ndar
     return np.concatenate(parts)[:total], kept
 
 
-def _smooth_noise(n_frames: int, time_s: float, fps: float, rng: np.random.Generator) -> np.ndarray:
-    """A Gaussian process of unit variance with a squared-exponential kernel of that length: filtered white noise."""
-    sigma = time_s * fps / math.sqrt(2)
-    reach = int(4 * sigma) + 1
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    kernel /= np.linalg.norm(kernel)
-    return np.convolve(rng.standard_normal(n_frames + 2 * reach), kernel, "valid")
-
-
 def _loudness(samples: np.ndarray, n_frames: int, fps: float) -> np.ndarray:
     """Root mean square of each frame's sound, 1 at its loudest."""
     hop = SAMPLE_RATE_HZ / fps
@@ -143,35 +135,23 @@ def _loudness(samples: np.ndarray, n_frames: int, fps: float) -> np.ndarray:
     return rms / max(float(rms.max()), 1e-6)
 
 
-def _stress(loudness: np.ndarray, fps: float, rng: np.random.Generator) -> np.ndarray:
-    """Pulses of 0.3 s on some of the loudest moments, at least 0.8 s apart."""
-    stress = np.zeros_like(loudness)
-    frames = np.arange(loudness.size)
-    last = -math.inf
-    for frame in range(1, loudness.size - 1):
-        peak = loudness[frame] >= loudness[frame - 1] and loudness[frame] > loudness[frame + 1]
-        if peak and loudness[frame] > 0.5 and frame - last > 0.8 * fps:
-            last = frame
-            if rng.random() < 0.6:
-                stress += rng.uniform(0.5, 1.0) * np.exp(-0.5 * ((frames - frame) / (0.12 * fps)) ** 2)
-    return stress
-
-
 def _head_rotation(
-    n_frames: int, stress: np.ndarray, config: PerformanceConfig, rng: np.random.Generator
+    n_frames: int, stresses: Stresses, config: PerformanceConfig, rng: np.random.Generator
 ) -> np.ndarray:
     """(T, 3) rotation vectors: posture (slow) and liveliness (fast), nods on stressed words."""
 
     def wander(limit_deg: float) -> np.ndarray:
-        slow = _smooth_noise(n_frames, 1.1, config.fps, rng)
-        fast = _smooth_noise(n_frames, 0.3, config.fps, rng)
+        slow = smooth_noise(n_frames, 1.1, config.fps, rng)
+        fast = smooth_noise(n_frames, 0.3, config.fps, rng)
         return limit_deg * (0.45 * slow + 0.08 * fast)
 
     def bound(angle: np.ndarray, limit_deg: float) -> np.ndarray:
         return np.deg2rad(limit_deg * np.tanh(angle / limit_deg))
 
-    # About x, a positive angle lifts the nose; a nod lowers it.
-    pitch = bound(wander(config.pitch_deg) - 0.4 * config.pitch_deg * stress, config.pitch_deg)
+    # About x, a positive angle lowers the nose, as a nod does.
+    times = (np.arange(n_frames) + 0.5) / config.fps
+    nodding = nods(stresses, times, Persona(nod_deg=0.4 * config.pitch_deg), rng)
+    pitch = bound(wander(config.pitch_deg) + nodding, config.pitch_deg)
     yaw = bound(wander(config.yaw_deg), config.yaw_deg)
     roll = bound(wander(config.roll_deg), config.roll_deg)
     return np.stack([pitch, yaw, roll], 1)
@@ -182,45 +162,14 @@ def _poses(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Torso pose (a tenth of the head's turn, breathing, a slow sway) and the head pose on top of it."""
     n_frames = len(rotation)
-    sway_m = np.stack([_smooth_noise(n_frames, 2.5, config.fps, rng) for _ in range(3)], 1) * (0.0025, 0.0008, 0.0025)
+    sway_m = np.stack([smooth_noise(n_frames, 2.5, config.fps, rng) for _ in range(3)], 1) * (0.0025, 0.0008, 0.0025)
     breath_m = 0.0008 * np.sin(2 * np.pi * 0.25 * np.arange(n_frames) / config.fps)
     torso_rotation = rotation * (0.06, 0.10, 0.12)
-    pivot = np.array(config.neck_pivot)
-    head, torso = (rotation_matrix(torch.from_numpy(r)).numpy() for r in (rotation, torso_rotation))
     # Both frames agree on where the pivot is, so that the head turns on the neck and not about the ears.
-    at_pivot = pivot + np.array(position) + sway_m
+    at_pivot = np.array(config.neck_pivot) + np.array(position) + sway_m
     at_pivot[:, 1] += breath_m
-    return (
-        np.concatenate([torso_rotation, at_pivot - torso @ pivot], 1).astype(np.float32),
-        np.concatenate([rotation, at_pivot - head @ pivot], 1).astype(np.float32),
-    )
-
-
-def _blinks(loudness: np.ndarray, config: PerformanceConfig, rng: np.random.Generator) -> np.ndarray:
-    """(T, 2) closure of the left and right eye: a Poisson process with a rest of one second, likelier in pauses."""
-    closure = np.zeros((loudness.size, 2))
-    speaking = np.convolve(loudness, np.ones(5) / 5, "same") > 0.08
-    # With rest r and rate w after it, blinks come every r + 1 / w seconds.
-    rest_s = 1.0
-    wait_s = max(1 / max(config.blinks_per_s, 1e-6) - rest_s, 0.05)
-    hazard = np.where(speaking, 0.85, 1.5) / (wait_s * config.fps)
-    frame = int(rest_s * config.fps * rng.uniform(0.3, 1.0))
-    while frame < loudness.size:
-        if rng.random() < hazard[frame]:
-            # Lids close in two frames and open in three to four.
-            shape = (
-                np.array([0.45, 0.95, 1.0, 0.7, 0.35, 0.1])
-                if rng.random() < 0.6
-                else np.array([0.6, 1.0, 0.8, 0.4, 0.12])
-            )
-            if rng.random() < 0.25:
-                shape = np.insert(shape, 2, 1.0)
-            length = min(len(shape), loudness.size - frame)
-            depth = rng.uniform(0.94, 1.0)
-            closure[frame : frame + length] = depth * shape[:length, None] * (1.0, rng.uniform(0.97, 1.0))
-            frame += int(rest_s * config.fps)
-        frame += 1
-    return closure
+    torso, head = (on_neck(turn, at_pivot, config.neck_pivot) for turn in (torso_rotation, rotation))
+    return torso.astype(np.float32), head.astype(np.float32)
 
 
 def _face(
@@ -232,9 +181,9 @@ def _face(
 ) -> None:
     """Brows that follow stress, and a friendliness that comes and goes."""
     n_frames = len(expression)
-    mood = np.clip(0.10 + 0.08 * _smooth_noise(n_frames, 2.0, config.fps, rng), 0.0, 0.3)
-    brow = np.clip(0.05 + 0.05 * _smooth_noise(n_frames, 1.2, config.fps, rng) + 0.22 * stress, 0.0, 0.6)
-    frown = np.clip(0.06 * _smooth_noise(n_frames, 1.5, config.fps, rng) - 0.02, 0.0, 0.3) * (1 - np.minimum(stress, 1))
+    mood = np.clip(0.10 + 0.08 * smooth_noise(n_frames, 2.0, config.fps, rng), 0.0, 0.3)
+    brow = np.clip(0.05 + 0.05 * smooth_noise(n_frames, 1.2, config.fps, rng) + 0.22 * stress, 0.0, 0.6)
+    frown = np.clip(0.06 * smooth_noise(n_frames, 1.5, config.fps, rng) - 0.02, 0.0, 0.3) * (1 - np.minimum(stress, 1))
     for name, value in (
         ("mouthSmileLeft", mood),
         ("mouthSmileRight", 0.92 * mood),
@@ -248,45 +197,3 @@ def _face(
         ("jawOpen", 0.02 * (loudness > 0.05)),
     ):
         expression[:, ARKIT_INDEX[name]] = value
-
-
-def _gaze(
-    expression: np.ndarray,
-    head_pose: np.ndarray,
-    blink: np.ndarray,
-    config: PerformanceConfig,
-    rng: np.random.Generator,
-) -> None:
-    """Eyes that rest on the camera while the head turns, with small saccades; lids that blink and follow the eyes."""
-    n_frames = len(expression)
-    full_deg = 30.0  # the turn of an eye at a unit of 1 in ARKit
-    look = np.zeros((n_frames, 2))
-    frame = 0
-    while frame < n_frames:
-        length = int(rng.uniform(0.4, 2.2) * config.fps)
-        aside = rng.random() < 0.12
-        target = rng.normal(0, 5.0 if aside else 1.2, 2) * (1.0, 0.6)
-        look[frame : frame + (length // 2 if aside else length)] = target
-        frame += length
-    # A saccade takes two frames.
-    look = 0.5 * (look + np.concatenate([look[:1], look[:-1]]))
-    matrices = rotation_matrix(torch.from_numpy(head_pose[:, :3].astype(np.float64))).numpy()
-    towards = -head_pose[:, 3:] / np.linalg.norm(head_pose[:, 3:], axis=1, keepdims=True)
-    in_head = np.einsum("tji,tj->ti", matrices, towards)
-    right_deg = np.rad2deg(np.arctan2(in_head[:, 0], -in_head[:, 2])) + look[:, 0]
-    down_deg = np.rad2deg(np.arctan2(in_head[:, 1], -in_head[:, 2])) + look[:, 1]
-    # The image's right is the subject's left: the left eye looks out, the right eye in.
-    right, down = right_deg / full_deg, down_deg / full_deg
-    for name, value in (
-        ("eyeLookOutLeft", right),
-        ("eyeLookInRight", right),
-        ("eyeLookInLeft", -right),
-        ("eyeLookOutRight", -right),
-        ("eyeLookDownLeft", down),
-        ("eyeLookDownRight", down),
-        ("eyeLookUpLeft", -down),
-        ("eyeLookUpRight", -down),
-    ):
-        expression[:, ARKIT_INDEX[name]] = np.clip(value, 0.0, 1.0)
-    for side, name in enumerate(("eyeBlinkLeft", "eyeBlinkRight")):
-        expression[:, ARKIT_INDEX[name]] = np.maximum(blink[:, side], np.clip(0.25 * down, 0.0, 0.3))
