@@ -17,6 +17,8 @@ from dfanerf_rt.errors import ShapeError
 ROTATION, TRANSLATION = slice(0, 3), slice(3, 6)
 SPECTRUM_HZ = (0.2, 6.0)
 """Band in which spectra are compared: below, a minute of motion holds too few periods; above, trackers see noise."""
+SLOPE_HZ = (0.3, 3.0)
+"""Band over which the spectrum of a moving head falls as a power law."""
 SEGMENT_S = 10.24
 
 
@@ -161,6 +163,20 @@ def log_spectral_distance(
     tiny = np.finfo(np.float64).tiny
     decibels = [10.0 * np.log10(np.maximum(density[inside], tiny)) for density in (ours, true)]
     return float(np.sqrt(np.square(decibels[0] - decibels[1]).mean(axis=0)).mean())
+
+
+def spectrum_slope(motion: np.ndarray, fps: float, band_hz: tuple[float, float] = SLOPE_HZ) -> np.ndarray:
+    """(D,) exponents b of the power laws f^b that fit the spectra of motion (T, D) over a band; -2 is a random walk.
+
+    Raises:
+        ShapeError: too short to have three frequencies in the band.
+    """
+    frequency, density = power_spectrum(motion, fps)
+    inside = (frequency >= band_hz[0]) & (frequency <= band_hz[1])
+    if inside.sum() < 3:
+        raise ShapeError(f"{len(motion)} frames have {inside.sum()} frequencies in the band, expected 3 or more")
+    slope: np.ndarray = np.polyfit(np.log(frequency[inside]), np.log(np.maximum(density[inside], 1e-30)), 1)[0]
+    return slope
 
 
 def low_pass(motion: np.ndarray, fps: float, cutoff_hz: float) -> np.ndarray:
