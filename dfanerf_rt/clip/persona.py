@@ -62,7 +62,7 @@ class Persona:
     """The point of the head frame about which the head turns: in the neck, deeper where the back moves too."""
     squint: float = 0.08
     """How far the eyes are narrowed on average, as a share of ARKit's unit."""
-    widen: float = 0.12
+    widen: float = 0.06
     """How far they widen on a fully stressed syllable."""
     blink: BlinkHabit = BlinkHabit()
 
@@ -95,7 +95,7 @@ def draw_persona(seed: int, index: int) -> Persona:
         breath_hz=float(random.uniform(0.2, 0.32)),
         pivot_m=(0.0, float(random.uniform(0.07, 0.15)), float(random.uniform(0.03, 0.11))),
         squint=float(random.uniform(0.0, 0.2)),
-        widen=float(random.uniform(0.0, 0.25)),
+        widen=float(random.uniform(0.0, 0.12)),
         blink=BlinkHabit(
             per_min=float(random.uniform(8.0, 30.0)),
             spread=float(random.uniform(0.5, 0.85)),
