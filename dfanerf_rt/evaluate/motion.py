@@ -19,6 +19,7 @@ SPECTRUM_HZ = (0.2, 6.0)
 """Band in which spectra are compared: below, a minute of motion holds too few periods; above, trackers see noise."""
 SLOPE_HZ = (0.3, 3.0)
 """Band over which the spectrum of a moving head falls as a power law."""
+NOISE_HZ = 10.0
 SEGMENT_S = 10.24
 
 
@@ -177,6 +178,16 @@ def spectrum_slope(motion: np.ndarray, fps: float, band_hz: tuple[float, float] 
         raise ShapeError(f"{len(motion)} frames have {inside.sum()} frequencies in the band, expected 3 or more")
     slope: np.ndarray = np.polyfit(np.log(frequency[inside]), np.log(np.maximum(density[inside], 1e-30)), 1)[0]
     return slope
+
+
+def noise_floor(motion: np.ndarray, fps: float, above_hz: float = NOISE_HZ) -> np.ndarray:
+    """(D,) standard deviation of the white noise in motion (T, D), if all that is faster than ``above_hz`` is noise.
+
+    The median spectral density there, over all frequencies; heads hardly move so fast, trackers tremble.
+    """
+    frequency, density = power_spectrum(motion, fps)
+    floor: np.ndarray = np.sqrt(np.median(density[frequency >= above_hz], axis=0) * fps / 2)
+    return floor
 
 
 def low_pass(motion: np.ndarray, fps: float, cutoff_hz: float) -> np.ndarray:

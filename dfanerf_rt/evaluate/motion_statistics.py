@@ -9,7 +9,7 @@ import numpy as np
 
 from dfanerf_rt.evaluate.blinks import blink_statistics, eye_openness
 from dfanerf_rt.evaluate.liveliness import motion_energy, stress_correlation
-from dfanerf_rt.evaluate.motion import ROTATION, TRANSLATION, spectrum_slope
+from dfanerf_rt.evaluate.motion import ROTATION, TRANSLATION, noise_floor, spectrum_slope
 from dfanerf_rt.motion.track import MotionTrack
 
 
@@ -35,6 +35,9 @@ class MotionStatistics(NamedTuple):
     slope_rotation: float
     slope_translation: float
     """Exponent of the power spectrum from 0.3 to 3 Hz, mean of three channels."""
+    floor_deg: float
+    floor_mm: float
+    """White noise of the tracker, :func:`dfanerf_rt.evaluate.motion.noise_floor`, mean of three channels."""
     stress_correlation: float
     """Of motion energy with stress in the voice, at the best lag."""
     stress_lag_s: float
@@ -60,7 +63,7 @@ def statistics_of(track: MotionTrack, stress: np.ndarray | None = None) -> Motio
     """
     pose = track.head_pose.double().numpy() * ([180.0 / np.pi] * 3 + [1000.0] * 3)
     velocity = np.diff(pose, axis=0) * track.fps
-    slope = spectrum_slope(pose, track.fps)
+    slope, floor = spectrum_slope(pose, track.fps), noise_floor(pose, track.fps)
     follows, lag_s = np.nan, np.nan
     if stress is not None:
         found = stress_correlation(motion_energy(track.head_pose.numpy(), track.fps), stress, track.fps)
@@ -73,6 +76,8 @@ def statistics_of(track: MotionTrack, stress: np.ndarray | None = None) -> Motio
         *velocity[:, TRANSLATION].std(axis=0),
         slope[ROTATION].mean(),
         slope[TRANSLATION].mean(),
+        floor[ROTATION].mean(),
+        floor[TRANSLATION].mean(),
         follows,
         lag_s,
         *_blinks(track),

@@ -10,8 +10,10 @@ from dfanerf_rt.evaluate.motion import (
     ks_distance,
     log_spectral_distance,
     low_pass,
+    noise_floor,
     pose_difference,
     power_spectrum,
+    spectrum_slope,
 )
 
 FPS = 25.0
@@ -88,6 +90,16 @@ def test_the_spectrum_of_a_sine_and_of_white_noise() -> None:
     white = 0.5 * np.random.default_rng(0).standard_normal((100_000, 1))
     frequency, density = power_spectrum(white, FPS)
     assert density[5:-5].mean() == pytest.approx(0.25 / 12.5, rel=0.03)
+
+
+def test_the_slope_of_a_random_walk_and_the_floor_of_a_tracker() -> None:
+    random = np.random.default_rng(0)
+    walk = np.cumsum(random.standard_normal((50_000, 2)), axis=0)
+    assert spectrum_slope(walk, FPS) == pytest.approx([-2.0, -2.0], abs=0.05)
+    slow = low_pass(walk, FPS, 3.0)
+    assert noise_floor(slow + 0.1 * random.standard_normal(slow.shape), FPS) == pytest.approx([0.1, 0.1], rel=0.03)
+    with pytest.raises(ShapeError, match="3 or more"):
+        spectrum_slope(walk[:8], FPS)
 
 
 def test_log_spectral_distance_in_decibels() -> None:

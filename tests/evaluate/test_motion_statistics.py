@@ -28,7 +28,7 @@ def test_statistics_of_a_swing_with_two_blinks() -> None:
 
 
 def test_a_mean_is_of_those_that_tell() -> None:
-    one = MotionStatistics(*np.arange(1.0, 23.0))
+    one = MotionStatistics(*np.arange(1.0, 25.0))
     two = one._replace(duration_s=5.0, pitch_deg=np.nan, yaw_deg=7.0)
     mean = mean_statistics([one, two])
     assert (mean.duration_s, mean.pitch_deg, mean.yaw_deg) == (6.0, one.pitch_deg, 5.0)
