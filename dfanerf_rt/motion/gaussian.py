@@ -36,6 +36,10 @@ class Gaussian:
         """A path (..., T) for standard normal noise (..., T)."""
         return self.mean + (self.factor @ noise[..., None])[..., 0]
 
+    def spread_under(self, p: Gaussian) -> Tensor:
+        """tr(S_p^-1 S) of the two covariances (...): how much wider this one is, summed over all directions."""
+        return p.whiten(self.factor).square().sum((-2, -1))
+
     def log_det(self) -> Tensor:
         """Logarithm of the covariance's determinant (...)."""
         return 2 * self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
@@ -93,6 +97,57 @@ class Conditional:
 
 
 @dataclass(frozen=True)
+class Posterior:
+    """A Gaussian p(z) after a noisy look at every frame: q(z) ~ p(z) prod_t N(value_t | z_t, 1 / precision_t).
+
+    With p = N(m, F F^T) a path is m + F w with w standard normal, and given the looks w has the precision
+    B = 1 + F^T diag(precision) F. B is never near singular, however smooth p is. Where no frame says anything, q is p
+    and the divergence is 0; a path of q is as smooth as one of p. A chain (:class:`ChainGaussian`) is neither: it
+    pays for every dimension that it does not use. Source: Pearce 2020; Ashman et al. 2020.
+    """
+
+    prior: Gaussian
+    whitened_mean: Tensor
+    """(..., T): mean of w."""
+    whitened_factor: Tensor
+    """(..., T, T): lower Cholesky factor of B, the precision of w."""
+
+    @classmethod
+    def given(cls, prior: Gaussian, value: Tensor, precision: Tensor) -> Posterior:
+        """Args:
+        prior: p, its mean (T,) or (..., T).
+        value: (..., T) what is seen of each frame.
+        precision: (..., T) how well it is seen, 0 or more: one over the variance of the noise.
+        """
+        factor, n_frames = prior.factor, value.shape[-1]
+        seen = precision.sqrt()[..., None] * factor
+        identity = torch.eye(n_frames, dtype=value.dtype, device=value.device)
+        whitened_factor = torch.linalg.cholesky(identity + seen.mT @ seen)
+        pull = factor.mT @ (precision * (value - prior.mean))[..., None]
+        return cls(prior, torch.cholesky_solve(pull, whitened_factor)[..., 0], whitened_factor)
+
+    @property
+    def mean(self) -> Tensor:
+        """(..., T)."""
+        return self.prior.sample(self.whitened_mean)
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """A path (..., T) for standard normal noise (..., T)."""
+        deviation = torch.linalg.solve_triangular(self.whitened_factor.mT, noise[..., None], upper=True)
+        return self.prior.sample(self.whitened_mean + deviation[..., 0])
+
+    def divergence(self) -> Tensor:
+        """KL(q || p) in nats (...), see :func:`kl_divergence`; that of w from a standard normal."""
+        n_frames = self.whitened_mean.shape[-1]
+        identity = torch.eye(n_frames, dtype=self.whitened_mean.dtype, device=self.whitened_mean.device)
+        inverse = torch.linalg.solve_triangular(
+            self.whitened_factor, identity.expand_as(self.whitened_factor), upper=False
+        )
+        spread = inverse.square().sum((-2, -1)) + self.whitened_mean.square().sum(-1) - n_frames
+        return 0.5 * spread + self.whitened_factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+@dataclass(frozen=True)
 class ChainGaussian:
     """A Gaussian over T frames whose precision is B^T B with B bidiagonal (Fortuin et al. 2020): a Markov chain.
 
@@ -122,6 +177,22 @@ class ChainGaussian:
             deviation.append(torch.addcmul(shock, carry, deviation[-1]))
         return self.mean + torch.stack(deviation, dim=-1)
 
+    def spread_under(self, p: Gaussian) -> Tensor:
+        """tr(S_p^-1 S) of the two covariances (...), in O(T^2).
+
+        With S_p = F F^T it is the sum of squares of F^-1 B^-1. Column k of that product without its factor scale_k is
+        column k of F^-1 and carry_(k+1) times column k + 1: no covariance is ever made.
+        """
+        n_frames = self.mean.shape[-1]
+        columns = p.whiten(torch.eye(n_frames, dtype=self.mean.dtype)).expand(*self.mean.shape, n_frames).unbind(-1)
+        carries = self.carry[..., None].unbind(-2)
+        column = columns[-1]
+        squares = [column.square().sum(-1)]
+        for before, carry in zip(columns[-2::-1], carries[:0:-1], strict=True):
+            column = torch.addcmul(before, carry, column)
+            squares.append(column.square().sum(-1))
+        return (self.scale.square() * torch.stack(squares[::-1], dim=-1)).sum(-1)
+
     def log_det(self) -> Tensor:
         """Logarithm of the covariance's determinant (...), in O(T)."""
         return 2 * self.scale.log().sum(-1)
@@ -139,7 +210,7 @@ class ChainGaussian:
         return Gaussian(self.mean, torch.stack(rows, dim=-2))
 
 
-def kl_divergence(q: Gaussian, p: Gaussian) -> Tensor:
+def kl_divergence(q: Gaussian | ChainGaussian, p: Gaussian) -> Tensor:
     """KL(q || p) in nats, (...): the term of the objective that holds the posterior to the prior (paper eq. 8).
 
     The direction is from posterior to prior, as the bound demands: log p(h) is at least the expectation over q of
@@ -150,6 +221,5 @@ def kl_divergence(q: Gaussian, p: Gaussian) -> Tensor:
     + log det S_p - log det S_q.
     """
     n_frames = q.mean.shape[-1]
-    spread = p.whiten(q.factor).square().sum((-2, -1))
     shift = p.whiten((q.mean - p.mean)[..., None]).square().sum((-2, -1))
-    return 0.5 * (spread + shift - n_frames + p.log_det() - q.log_det())
+    return 0.5 * (q.spread_under(p) + shift - n_frames + p.log_det() - q.log_det())

@@ -9,7 +9,7 @@ from torch.distributions import MultivariateNormal, Normal
 from torch.distributions import kl_divergence as reference_kl
 
 from dfanerf_rt.errors import ShapeError
-from dfanerf_rt.motion.gaussian import ChainGaussian, Conditional, Gaussian, kl_divergence, prior
+from dfanerf_rt.motion.gaussian import ChainGaussian, Conditional, Gaussian, Posterior, kl_divergence, prior
 from dfanerf_rt.motion.kernel import CauchyKernel, covariance, multi_scale
 
 N_FRAMES = 12
@@ -126,6 +126,14 @@ def test_kl_is_the_references(generator: torch.Generator, keep_inverse: bool) ->
     torch.testing.assert_close(kl_divergence(q, p), expected)
 
 
+def test_a_chain_needs_no_covariance_for_its_divergence(generator: torch.Generator) -> None:
+    chain, p = some_chain(generator, 5, 3, N_FRAMES), prior(KERNELS, N_FRAMES, torch.float64)
+    torch.testing.assert_close(kl_divergence(chain, p), kl_divergence(chain.dense(), p))
+    torch.testing.assert_close(chain.spread_under(p), chain.dense().spread_under(p))
+    other = some_chain(generator, 3, N_FRAMES).dense()
+    torch.testing.assert_close(kl_divergence(chain, other), kl_divergence(chain.dense(), other))
+
+
 def test_kl_by_hand() -> None:
     """Of N(1, 4) from N(0, 1): (4 + 1 - 1 - ln 4) / 2. Three independent frames have three times as much."""
     three = torch.ones(3, dtype=torch.float64)
@@ -152,10 +160,75 @@ def test_gradients_are_those_of_the_formula(generator: torch.Generator) -> None:
     def divergence(mean: Tensor, carry: Tensor, scale: Tensor) -> Tensor:
         return kl_divergence(ChainGaussian(mean, carry, scale).dense(), p)
 
+    def chained(mean: Tensor, carry: Tensor, scale: Tensor) -> Tensor:
+        return kl_divergence(ChainGaussian(mean, carry, scale), p)
+
     inputs = tuple(part.requires_grad_() for part in (chain.mean, chain.carry, chain.scale))
     assert torch.autograd.gradcheck(divergence, inputs)
+    assert torch.autograd.gradcheck(chained, inputs)
     noise = normal(generator, 2, 3, 5)
     assert torch.autograd.gradcheck(lambda *parts: ChainGaussian(*parts).sample(noise), inputs)
+
+
+def looks(generator: torch.Generator, *shape: int) -> tuple[Tensor, Tensor]:
+    """Values and precisions, some of them next to nothing."""
+    return normal(generator, *shape), (4 * normal(generator, *shape)).exp()
+
+
+def test_posterior_is_the_textbooks(generator: torch.Generator) -> None:
+    """Gaussian process regression: the covariance is (K^-1 + diag(precision))^-1."""
+    process = prior(KERNELS, N_FRAMES, torch.float64)
+    value, precision = looks(generator, 2, 3, N_FRAMES)
+    found = Posterior.given(process, value, precision)
+    k = process.factor @ process.factor.mT
+    expected = torch.linalg.inv(torch.linalg.inv(k) + torch.diag_embed(precision))
+    torch.testing.assert_close(found.mean, (expected @ (precision * value)[..., None])[..., 0], atol=1e-8, rtol=1e-8)
+    # A sample is linear in its noise; its matrix is a root of the covariance.
+    root = torch.stack([found.sample(unit) - found.mean for unit in torch.eye(N_FRAMES, dtype=torch.float64)], dim=-1)
+    torch.testing.assert_close(root @ root.mT, expected, atol=1e-10, rtol=1e-8)
+    reference = MultivariateNormal(found.mean, expected)
+    torch.testing.assert_close(
+        found.divergence(), reference_kl(reference, as_reference(process).expand(torch.Size((2, 3)))), rtol=1e-6, atol=0
+    )
+
+
+def test_one_frame_seen_by_hand() -> None:
+    """N(0, 1) seen as 3 with noise of variance 1/2: mean 2, variance 1/3; KL by the formula of two normals."""
+    one = torch.ones(1, dtype=torch.float64)
+    found = Posterior.given(Gaussian(0 * one, one[:, None]), 3 * one, 2 * one)
+    assert found.mean.item() == pytest.approx(2.0)
+    assert (found.sample(one) - found.mean).item() == pytest.approx(3**-0.5)
+    assert found.divergence().item() == pytest.approx((1 / 3 + 4 - 1 + torch.log(3 * one).item()) / 2)
+
+
+def test_seeing_nothing_leaves_the_prior_and_seeing_all_the_values(generator: torch.Generator) -> None:
+    process = prior(KERNELS, N_FRAMES, torch.float64)
+    value, noise = normal(generator, 3, N_FRAMES), normal(generator, 3, N_FRAMES)
+    blind = Posterior.given(process, value, torch.zeros_like(value))
+    torch.testing.assert_close(blind.sample(noise), process.sample(noise))
+    assert not blind.divergence().any()
+    clear = Posterior.given(process, value, torch.full_like(value, 1e9))
+    torch.testing.assert_close(clear.mean, value, atol=1e-4, rtol=0)
+
+
+def test_frames_seen_are_frames_given(generator: torch.Generator) -> None:
+    """Seeing some frames without noise and others not at all is conditioning on them."""
+    value, precision = normal(generator, 3, 6), torch.tensor([1e10, 0, 1e10, 1e10, 0, 0], dtype=torch.float64)
+    seen = Posterior.given(prior(KERNELS, 6, torch.float64), value, precision.expand(3, -1))
+    known, asked = torch.tensor([0, 2, 3]), torch.tensor([1, 4, 5])
+    given = Conditional.of(KERNELS, known, asked, torch.float64).given(value[:, known])
+    torch.testing.assert_close(seen.mean[:, asked], given.mean, atol=1e-5, rtol=0)
+
+
+def test_gradients_of_the_posterior(generator: torch.Generator) -> None:
+    process, noise = prior(KERNELS, 5, torch.float64), normal(generator, 2, 3, 5)
+    value, log_precision = normal(generator, 2, 3, 5).requires_grad_(), normal(generator, 2, 3, 5).requires_grad_()
+
+    def both(value: Tensor, log_precision: Tensor) -> tuple[Tensor, Tensor]:
+        posterior = Posterior.given(process, value, log_precision.exp())
+        return posterior.sample(noise), posterior.divergence()
+
+    assert torch.autograd.gradcheck(both, (value, log_precision))
 
 
 def test_single_precision_is_good_enough_to_train_with(generator: torch.Generator) -> None:
@@ -167,6 +240,11 @@ def test_single_precision_is_good_enough_to_train_with(generator: torch.Generato
     q = ChainGaussian(p.sample(normal(generator, 2, n_frames)), torch.full_like(scale, 0.9), scale)
     single = ChainGaussian(q.mean.float(), q.carry.float(), q.scale.float())
     expected = kl_divergence(q.dense(), p)
+    torch.testing.assert_close(kl_divergence(single, prior(kernels, n_frames)).double(), expected, rtol=1e-4, atol=0)
+    value, precision = p.sample(normal(generator, 2, n_frames)), 1e3 * torch.ones(2, n_frames, dtype=torch.float64)
     torch.testing.assert_close(
-        kl_divergence(single.dense(), prior(kernels, n_frames)).double(), expected, rtol=1e-4, atol=0
+        Posterior.given(prior(kernels, n_frames), value.float(), precision.float()).divergence().double(),
+        Posterior.given(p, value, precision).divergence(),
+        rtol=1e-3,
+        atol=0,
     )
