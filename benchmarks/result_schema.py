@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/result_schema.py FILE...        checks files; names the first fault
 
-A document is ``{"kind": "render" | "ops" | "sync" | "lips", "machine": {...}, "results": [row, ...]}``; more keys may
-stand beside them.
+A document is ``{"kind": "render" | "ops" | "sync" | "lips" | "motion", "machine": {...}, "results": [row, ...]}``; more
+keys may stand beside them.
 """
 
 from __future__ import annotations
@@ -101,7 +101,19 @@ LIPS_ROW: dict[str, Types] = {
 }
 """Keys of a row of ``bench_lips.py --json`` and ``ablate_sync.py --json``: ``value`` is what ``measure`` (docs/lips.md)
 says of ``count`` frames, events or windows of ``subject``, a voice, a clip, or "all"."""
-ROWS = {"render": RENDER_ROW, "ops": OPS_ROW, "sync": SYNC_ROW, "lips": LIPS_ROW}
+MOTION_ROW: dict[str, Types] = {
+    "part": (str,),
+    "model": (str,),
+    "subject": (str,),
+    "seed": (int, NONE),
+    "measure": (str,),
+    "value": (float,),
+    "spread": (float, NONE),
+    "count": (int,),
+}
+"""Keys of a row of ``bench_motion.py --json``: ``value`` is what ``measure`` (docs/motion.md) says of ``count`` frames
+of ``subject``. Where ``seed`` is null it is the mean over seeds, and ``spread`` their standard deviation, null of one."""
+ROWS = {"render": RENDER_ROW, "ops": OPS_ROW, "sync": SYNC_ROW, "lips": LIPS_ROW, "motion": MOTION_ROW}
 
 
 def machine() -> dict[str, Any]:
@@ -128,7 +140,8 @@ def machine() -> dict[str, Any]:
 def check_results(document: Any) -> None:
     """Raise :class:`ValueError` naming the first key that is missing or of another type."""
     if not isinstance(document, dict) or document.get("kind") not in ROWS:
-        raise ValueError("expected an object whose 'kind' is 'render', 'ops', 'sync' or 'lips'")
+        *others, last = map(repr, ROWS)
+        raise ValueError(f"expected an object whose 'kind' is {', '.join(others)} or {last}")
     _check_keys("machine", document.get("machine"), MACHINE)
     for name, schema in (
         ("results", ROWS[document["kind"]]),

@@ -81,6 +81,9 @@ def cholesky(
     They are computed in float64, whatever ``dtype`` is, and kept: a path of a given length always has the same.
     """
     times = torch.arange(n_frames, dtype=torch.float64)
-    factor = torch.linalg.cholesky(covariance(kernels, times, times))
+    different = list(dict.fromkeys(kernels))
+    factor = torch.linalg.cholesky(covariance(different, times, times))
     identity = torch.eye(n_frames, dtype=torch.float64).expand_as(factor)
-    return factor.to(dtype), torch.linalg.solve_triangular(factor, identity, upper=False).to(dtype)
+    inverse = torch.linalg.solve_triangular(factor, identity, upper=False)
+    row = torch.tensor([different.index(kernel) for kernel in kernels])
+    return factor[row].to(dtype), inverse[row].to(dtype)

@@ -45,7 +45,7 @@ class MotionConfig:
     """Groups of latent dimensions, each of half the length scale of the one before."""
     jitter: float = 1e-3
     """White noise in a latent path, beside its variance of 1."""
-    beta: float = 0.03
+    beta: float = 0.01
     """Weight of the divergence in the objective; the variance that the decoder's error may have, in units of that of
     the motion."""
 

@@ -21,13 +21,13 @@ Vae = TypeVar("Vae", bound=MotionVae)
 class MotionTraining:
     """Schedule of the motion model's training."""
 
-    steps: int = 1500
-    batch: int = 32
+    steps: int = 2000
+    batch: int = 16
     segment_frames: int = 48
     """Length of what one example is cut to."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     weight_decay: float = 0.01
-    warmup_share: float = 0.2
+    warmup_share: float = 0.5
     """Share of the training in which the divergence's weight rises from 0 to beta."""
     largest_gradient: float = 1.0
     """Norm to which larger gradients are shortened."""
