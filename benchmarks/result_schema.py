@@ -112,7 +112,7 @@ MOTION_ROW: dict[str, Types] = {
     "count": (int,),
 }
 """Keys of a row of ``bench_motion.py --json``: ``value`` is what ``measure`` (docs/motion.md) says of ``count`` frames
-of ``subject``. Where ``seed`` is null it is the mean over seeds, and ``spread`` their standard deviation, null of one."""
+of ``subject``. Where ``seed`` is null it is the mean over seeds, ``spread`` their standard deviation, null of one."""
 ROWS = {"render": RENDER_ROW, "ops": OPS_ROW, "sync": SYNC_ROW, "lips": LIPS_ROW, "motion": MOTION_ROW}
 
 
