@@ -30,5 +30,13 @@ class AudioError(DfanerfError):
     """A sound file or sound device cannot be used."""
 
 
+class UnspokenError(AudioError):
+    """A synthesiser failed on one sentence of several; ``index`` is its place among them."""
+
+    def __init__(self, message: str, index: int) -> None:
+        super().__init__(message)
+        self.index = index
+
+
 class BackendUnavailable(DfanerfError, RuntimeError):
     """An operator was asked to run on a backend that cannot run here; lists every backend's reason."""

@@ -38,7 +38,10 @@ def main() -> int:
     except DfanerfError as error:
         print(f"build_corpus: {error}", file=sys.stderr)
         return 2
-    print(f"\n{options.out}: {len(corpus)} utterances, {corpus.hours:.2f} h, {time.perf_counter() - start:.0f} s")
+    print(
+        f"\n{options.out}: {len(corpus)} utterances, {corpus.hours:.2f} h, {time.perf_counter() - start:.0f} s; "
+        f"{corpus.unspoken} lines could not be spoken"
+    )
     return 0
 
 

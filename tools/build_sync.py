@@ -55,7 +55,7 @@ def build(work: Path, out: Path, config: CorpusConfig, steps: int, workers: int)
         print(f"{time.monotonic() - start:6.0f} s  {what}", flush=True)
 
     corpus = build_corpus(work / "corpus", config, workers)
-    say(f"corpus: {len(corpus)} utterances, {corpus.hours:.1f} h")
+    say(f"corpus: {len(corpus)} utterances, {corpus.hours:.1f} h; {corpus.unspoken} lines could not be spoken")
     pairs, rest = speech_pairs(corpus), rest_code()
     pairs += quiet_pairs(rest, 0.04 * corpus.hours, config.seed)
     say("mouth codes made")

@@ -24,6 +24,9 @@ from dfanerf_rt.audio.voices import available_voices
 from dfanerf_rt.errors import AudioError
 from dfanerf_rt.files import parse_json_object, write_json
 
+UNSPOKEN_SHARE = 0.01
+"""A synthesiser crashes on a sentence now and then; more than this share of lines lost is a fault."""
+
 
 class Utterance(NamedTuple):
     """One line of a corpus as it is heard."""
@@ -61,6 +64,11 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self._lines)
+
+    @property
+    def unspoken(self) -> int:
+        """Lines that are missing because they crashed their synthesiser."""
+        return int(self.meta["unspoken"])
 
     @property
     def hours(self) -> float:
@@ -101,8 +109,8 @@ def build_corpus(
         on_progress: called with (lines done, lines in all), at the start and after each shard.
 
     Raises:
-        AudioError: a voice is not installed, a line cannot be spoken, or the folder holds something else: a corpus of
-            other settings, or files of another kind.
+        AudioError: a voice is not installed, more than one line in a hundred cannot be spoken, or the folder holds
+            something else: a corpus of other settings, or files of another kind.
     """
     config = config or CorpusConfig()
     folder = Path(folder)
@@ -131,12 +139,12 @@ def build_corpus(
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-    _join(building, names, config, mark)
+    _join(building, names, config, mark, len(lines))
     building.replace(folder)
     return Corpus(folder)
 
 
-def _join(building: Path, names: list[Path], config: CorpusConfig, mark: str) -> None:
+def _join(building: Path, names: list[Path], config: CorpusConfig, mark: str, n_planned: int) -> None:
     """Put the shards into one file of sound and one of lines, and remove them."""
     n_samples = n_lines = 0
     with (building / "sound.i16").open("wb") as sound, (building / "lines.jsonl").open("w", encoding="utf-8") as text:
@@ -150,7 +158,10 @@ def _join(building: Path, names: list[Path], config: CorpusConfig, mark: str) ->
                 n_lines += 1
             with name.with_suffix(".i16").open("rb") as part:
                 shutil.copyfileobj(part, sound)
-    meta = {"format": FORMAT, "fingerprint": mark, "utterances": n_lines, "samples": n_samples}
+    if n_lines < (1.0 - UNSPOKEN_SHARE) * n_planned:
+        raise AudioError(f"{n_planned - n_lines} of {n_planned} lines crashed their synthesiser")
+    counts = {"utterances": n_lines, "unspoken": n_planned - n_lines, "samples": n_samples}
+    meta = {"format": FORMAT, "fingerprint": mark, **counts}
     write_json(building / "corpus.json", {**meta, "config": asdict(config)})
     for name in names:
         name.with_suffix(".jsonl").unlink()
@@ -174,7 +185,7 @@ def _read_meta(folder: Path) -> dict[str, Any]:
         raise AudioError(f"{folder}: holds no speech corpus (corpus.json is missing)") from None
     if meta.get("format") != FORMAT:
         raise AudioError(f"{path}: format is {meta.get('format')!r}, expected {FORMAT!r}")
-    for name, kind in (("fingerprint", str), ("utterances", int), ("samples", int)):
+    for name, kind in (("fingerprint", str), ("utterances", int), ("unspoken", int), ("samples", int)):
         if not isinstance(meta.get(name), kind):
             raise AudioError(f"{path}: {name} is {meta.get(name)!r}, expected {kind.__name__}")
     return meta

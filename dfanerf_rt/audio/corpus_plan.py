@@ -13,7 +13,7 @@ from dfanerf_rt.audio import festival, flite, texts
 from dfanerf_rt.audio.voices import can_set, language_of
 from dfanerf_rt.errors import AudioError
 
-FORMAT = "dfanerf-speech/1"
+FORMAT = "dfanerf-speech/2"
 
 HELD_OUT_LANGUAGES = ("it", "pl", "pt", "tr")
 """Nobody speaks these in training."""

@@ -14,6 +14,7 @@ from dfanerf_rt.audio.augment import augment, resample_speech
 from dfanerf_rt.audio.corpus_plan import Line
 from dfanerf_rt.audio.speech import SAMPLE_RATE_HZ, SILENCE, Phoneme, Speech
 from dfanerf_rt.audio.voices import Request, speak_many
+from dfanerf_rt.errors import UnspokenError
 
 _FADE_IN_SAMPLES, _FADE_OUT_SAMPLES = 320, 1_280
 """What stays of a synthesiser's own silence before and after an utterance."""
@@ -23,17 +24,20 @@ _BABBLING = 3
 def speak_shard(name: Path, lines: Sequence[Line]) -> None:
     """Write ``NAME.i16`` and, when that is complete, ``NAME.jsonl``.
 
+    Lines that crash their synthesiser are left out.
+
     Raises:
-        AudioError: a line cannot be spoken.
+        AudioError: a voice cannot speak at all.
     """
-    said = [line for line in lines if line.voice]
-    spoken = iter(speak_many([Request(line.text, line.voice, line.rate, line.pitch) for line in said]))
+    spoken = _speak(lines)
     before: list[np.ndarray] = []
     rows, start = [], 0
     sound, text = name.with_suffix(".i16"), name.with_suffix(".jsonl")
     with sound.open("wb") as stream:
-        for line in lines:
-            samples, phonemes = _pause(line) if not line.voice else _say(line, next(spoken), before)
+        for index, line in enumerate(lines):
+            if line.voice and index not in spoken:
+                continue
+            samples, phonemes = _say(line, spoken[index], before) if line.voice else _pause(line)
             coded = np.round(np.clip(samples, -1.0, 1.0) * 32767.0).astype("<i2")
             stream.write(coded.tobytes())
             named = [[phoneme.name, phoneme.start_sample, phoneme.end_sample] for phoneme in phonemes]
@@ -43,6 +47,19 @@ def speak_shard(name: Path, lines: Sequence[Line]) -> None:
     unfinished = name.with_suffix(".unfinished")
     unfinished.write_text("".join(rows), encoding="utf-8")
     unfinished.replace(text)
+
+
+def _speak(lines: Sequence[Line]) -> dict[int, Speech]:
+    """What is said, by the index of its line."""
+    said = [index for index, line in enumerate(lines) if line.voice]
+    while True:
+        asked = [lines[index] for index in said]
+        try:
+            spoken = speak_many([Request(line.text, line.voice, line.rate, line.pitch) for line in asked])
+        except UnspokenError as fault:
+            del said[fault.index]
+        else:
+            return dict(zip(said, spoken, strict=True))
 
 
 def surround(speech: Speech, before_s: float, after_s: float) -> Speech:

@@ -21,7 +21,7 @@ import numpy as np
 from dfanerf_rt.audio.intake import to_mono_16k
 from dfanerf_rt.audio.phone_sets import to_ipa
 from dfanerf_rt.audio.speech import Speech, cover
-from dfanerf_rt.errors import AudioError
+from dfanerf_rt.errors import AudioError, UnspokenError
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def synthesize_many(requests: Sequence[tuple[str, float, float]], voice: str = "
 
     Raises:
         AudioError: Festival or the voice is not installed, a setting is out of range, a text has letters that the
-            voice does not read, or Festival failed; the sentence is named.
+            voice does not read, or Festival failed (:class:`UnspokenError`: some sentences crash some of its voices).
     """
     known = _known(voice)
     if not requests:
@@ -116,7 +116,7 @@ def synthesize_many(requests: Sequence[tuple[str, float, float]], voice: str = "
         for index, (text, _, _) in enumerate(requests):
             if not (folder / f"{index}.wav").is_file():
                 reason = " ".join(done.stderr.decode("utf-8", "replace").split()) or f"status {done.returncode}"
-                raise AudioError(f"festival's voice {voice!r} could not speak {text!r} ({reason})")
+                raise UnspokenError(f"festival's voice {voice!r} could not speak {text!r} ({reason})", index)
             spoken.append(_read(folder, index, known, text))
     return spoken
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from dfanerf_rt.audio import festival, flite, speech
 from dfanerf_rt.audio.speech import Speech
-from dfanerf_rt.errors import AudioError
+from dfanerf_rt.errors import AudioError, UnspokenError
 
 ENGINES = ("espeak", "flite", "festival")
 
@@ -45,7 +45,12 @@ def speak(text: str, voice: str, rate: float = 1.0, pitch: float = 1.0) -> Speec
 
 
 def speak_many(requests: Sequence[Request]) -> list[Speech]:
-    """:func:`speak` for many sentences, in their order; those of one Festival voice share a process."""
+    """:func:`speak` for many sentences, in their order; those of one Festival voice share a process.
+
+    Raises:
+        UnspokenError: a synthesiser failed on a sentence; ``index`` is that of its request.
+        AudioError: as :func:`speak`.
+    """
     spoken: dict[int, Speech] = {}
     by_voice: defaultdict[str, list[int]] = defaultdict(list)
     for index, request in enumerate(requests):
@@ -58,7 +63,10 @@ def speak_many(requests: Sequence[Request]) -> list[Speech]:
             spoken[index] = _espeak(name, request)
     for name, members in by_voice.items():
         asked = [(requests[index].text, requests[index].rate, requests[index].pitch) for index in members]
-        spoken |= dict(zip(members, festival.synthesize_many(asked, name), strict=True))
+        try:
+            spoken |= dict(zip(members, festival.synthesize_many(asked, name), strict=True))
+        except UnspokenError as fault:
+            raise UnspokenError(str(fault), members[fault.index]) from fault
     return [spoken[index] for index in range(len(requests))]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +15,10 @@ import pytest
 from dfanerf_rt.audio import corpus as corpus_module
 from dfanerf_rt.audio.corpus import Corpus, build_corpus
 from dfanerf_rt.audio.corpus_plan import HELD_OUT_LANGUAGES, RECORDED, CorpusConfig, Split, fingerprint, plan
-from dfanerf_rt.audio.corpus_speak import surround
+from dfanerf_rt.audio.corpus_speak import speak_shard, surround
 from dfanerf_rt.audio.speech import SAMPLE_RATE_HZ, SILENCE, Phoneme, Speech
-from dfanerf_rt.audio.voices import available_voices, language_of
-from dfanerf_rt.errors import AudioError
+from dfanerf_rt.audio.voices import Request, available_voices, language_of
+from dfanerf_rt.errors import AudioError, UnspokenError
 
 SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "build_corpus.py"
 VOICES = ("espeak:en", "espeak:de+f2", "espeak:en+whisper", "flite:kal16", "festival:kal_diphone", "festival:czech_ph")
@@ -96,7 +97,7 @@ def test_damage_is_named(small: Corpus, tmp_path: Path) -> None:
         Corpus(tmp_path)
     meta = json.loads((small.folder / "corpus.json").read_text())
     (tmp_path / "corpus.json").write_text(json.dumps({**meta, "format": "other/9"}))
-    with pytest.raises(AudioError, match="format is 'other/9', expected 'dfanerf-speech/1'"):
+    with pytest.raises(AudioError, match="format is 'other/9', expected 'dfanerf-speech/2'"):
         Corpus(tmp_path)
     (tmp_path / "corpus.json").write_text(json.dumps(meta))
     (tmp_path / "sound.i16").write_bytes((small.folder / "sound.i16").read_bytes()[:-2])
@@ -179,3 +180,33 @@ def test_the_command_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == f"build_corpus: {tmp_path}: holds no speech corpus (corpus.json is missing)\n"
+
+
+def test_a_line_that_crashes_its_synthesiser_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dfanerf_rt.audio import corpus_speak
+
+    lines = [line for line in plan(SMALL) if line.voice][:4]
+    speak_shard(tmp_path / "whole", lines)
+    speak = corpus_speak.speak_many
+
+    def crash(requests: Sequence[Request]) -> list[Speech]:
+        for index, request in enumerate(requests):
+            if request.text == lines[1].text:
+                raise UnspokenError("malloc(): corrupted top size", index)
+        return speak(requests)
+
+    monkeypatch.setattr(corpus_speak, "speak_many", crash)
+    speak_shard(tmp_path / "crashed", lines)
+    whole, crashed = (
+        [json.loads(row) for row in (tmp_path / f"{name}.jsonl").read_text("utf-8").splitlines()]
+        for name in ("whole", "crashed")
+    )
+    assert [row["line"]["text"] for row in crashed] == [row["line"]["text"] for row in whole if row is not whole[1]]
+    assert (tmp_path / "crashed.i16").stat().st_size == 2 * sum(row["samples"] for row in crashed)
+
+
+def test_too_many_lost_lines_are_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [line for line in plan(SMALL) if line.voice]
+    speak_shard(tmp_path / "00000", lines[:2])
+    with pytest.raises(AudioError, match="1 of 3 lines crashed their synthesiser"):
+        corpus_module._join(tmp_path, [tmp_path / "00000"], SMALL, "mark", 3)
