@@ -58,7 +58,7 @@ def test_pairs_of_a_corpus_are_its_sound_with_its_lips(tmp_path: Path) -> None:
     named = [[p.name, p.start_sample, p.end_sample] for p in SPOKEN]
     rows = [{"start": start, "samples": 22_500, "line": line, "phonemes": named} for start in (0, 22_500)]
     (tmp_path / "lines.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    meta = {"format": FORMAT, "fingerprint": "0", "utterances": 2, "samples": 45_000}
+    meta = {"format": FORMAT, "fingerprint": "0", "utterances": 2, "unspoken": 0, "samples": 45_000}
     (tmp_path / "corpus.json").write_text(json.dumps(meta), encoding="utf-8")
     corpus = Corpus(tmp_path)
     first, second = speech_pairs(corpus)
