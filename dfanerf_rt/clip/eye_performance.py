@@ -11,18 +11,11 @@ from dfanerf_rt.clip.head_performance import smooth_noise
 from dfanerf_rt.clip.persona import BlinkHabit, Persona
 from dfanerf_rt.face.arkit import ARKIT_INDEX
 from dfanerf_rt.face.rotation import rotation_matrix
+from dfanerf_rt.motion.blinks import LONGEST_S, OPEN_S, SHORTEST_S, lid_closure
 
 SPEAKING, SILENT, PHRASE_END = 0.75, 1.3, 2.5
 """Chances of a blink, beside each other: while speaking, in a pause, from 0.1 s before a pause to 0.4 s into it."""
 SHORTEST_INTERVAL_S = 0.5
-OPEN_S = 0.1
-"""Between two blinks the eyes are open for two frames at least."""
-SHORTEST_S, LONGEST_S = 0.15, 0.42
-"""Of the lids' movement; its part below 0.8 of open is a little shorter, and so 100 to 400 ms."""
-CLOSING_SHARE = 0.32
-"""Of the movement, before the lids rest closed: they open more slowly than they close."""
-CLOSED_S = 0.045
-"""How long the lids rest closed, more than a frame at 25 fps, so that every blink has a frame in which they are."""
 
 
 def blinks(habit: BlinkHabit, pauses: np.ndarray, n_frames: int, fps: float, random: np.random.Generator) -> np.ndarray:
@@ -43,12 +36,10 @@ def blinks(habit: BlinkHabit, pauses: np.ndarray, n_frames: int, fps: float, ran
         takes_s = habit.duration_ms / 1000.0 * np.exp(habit.duration_spread * random.standard_normal())
         takes_s = float(np.clip(takes_s, SHORTEST_S, LONGEST_S))
         free_s = start_s + takes_s + OPEN_S
-        closing_s = CLOSING_SHARE * (takes_s - CLOSED_S)
-        opening_s = takes_s - CLOSED_S - closing_s
         # Two frames more on either side, so that no rounding cuts a lid's movement.
         frames = slice(max(int(start_s * fps) - 2, 0), int((start_s + takes_s) * fps) + 3)
         elapsed = times[frames] - start_s
-        shut = _ease(elapsed / closing_s) * _ease((takes_s - elapsed) / opening_s)
+        shut = lid_closure(torch.from_numpy(elapsed), takes_s).numpy()
         depth = random.uniform(0.94, 1.0)
         both = depth * shut[:, None] * (1.0, random.uniform(0.97, 1.0))
         closure[frames] = np.maximum(closure[frames], both)
@@ -136,10 +127,3 @@ def _blink_times(
         yield start_s
         if random.random() < habit.double_share:
             yield start_s + habit.duration_ms / 1000.0 + random.uniform(0.12, 0.28)
-
-
-def _ease(share: np.ndarray) -> np.ndarray:
-    """From 0 to 1, slow at both ends."""
-    u = np.clip(share, 0.0, 1.0)
-    result: np.ndarray = u**2 * (3.0 - 2.0 * u)
-    return result

@@ -12,6 +12,7 @@ from dfanerf_rt.errors import ShapeError
 from dfanerf_rt.motion.cross_modal import CrossModalEncoder
 from dfanerf_rt.motion.gaussian import prior
 from dfanerf_rt.motion.model import MotionVae
+from dfanerf_rt.motion.noise import frame_noise
 
 State = dict[str, Tensor | int | float]
 
@@ -80,6 +81,15 @@ class MotionStream:
         self._sound[self._heard] = code.detach().float()
         self._heard += 1
 
+    @property
+    def heard(self) -> int:
+        """Number of the frame that the next code belongs to, if no frame is drawn before it comes."""
+        return self._heard
+
+    def recent_mean(self) -> Tensor:
+        """(C,) mean of the frames just before the next, in units; before the first frame, of the past drawn for it."""
+        return self._pose.mean(dim=0) * self._model.std + self._model.mean
+
     def next(self) -> Tensor:
         """The next frame (C,) in units. Frames whose sound has not been heard are drawn without it."""
         if not len(self._waiting):
@@ -141,7 +151,7 @@ class MotionStream:
         codes = [self._sound[frame] if known else nothing for frame, known in zip(frames, heard, strict=True)]
         poses = torch.cat([self._pose, self._pose.new_zeros(config.block_frames, self._pose.shape[1])])
         seen = torch.tensor([frame < self.frame for frame in frames])
-        foretold = self._encoder(
+        foretold = self._encoder.guided(
             self._past[None],
             torch.stack(codes)[None],
             torch.tensor(heard)[None].float(),
@@ -157,20 +167,4 @@ class MotionStream:
 
     def _noise(self, frames: Tensor) -> Tensor:
         """(L, T) of the frames with these numbers (T,), times the temperature."""
-        generator = torch.Generator()
-        columns = [
-            torch.randn(self._model.config.latent_dim, generator=generator.manual_seed(_mixed(self.seed, frame)))
-            for frame in frames.tolist()
-        ]
-        return self.temperature * torch.stack(columns, dim=1)
-
-
-def _mixed(seed: int, frame: int) -> int:
-    """A seed for a frame, far from those of its neighbours and of other seeds (the finaliser of SplitMix64, twice)."""
-    mask, value = 2**64 - 1, seed
-    for part in (0, frame):
-        value = (value + part + 0x9E3779B97F4A7C15) & mask
-        value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & mask
-        value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & mask
-        value ^= value >> 31
-    return value & (2**32 - 1)  # torch's generator on the CPU looks at no more
+        return self.temperature * frame_noise(self.seed, frames, self._model.config.latent_dim)
