@@ -9,10 +9,15 @@ that are there (:class:`~dfanerf_rt.motion.gaussian.Posterior`). Both are Gaussi
 p(z_block | z_past) is the process given the last ``past_frames`` of the path. Where E_ah has nothing to say, its
 precision is near 0 and the path goes on as the process does: as smooth, as wide, and without a seam, because the past
 is conditioned on and not merely approached.
+
+What the sound adds to the evidence can be counted several times (``guidance``), as classifier-free guidance does with
+what a text adds to a picture (Ho and Salimans 2022): with natural parameters e = (precision, precision x value), the
+evidence is e(deaf) + guidance (e(hearing) - e(deaf)).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,6 +53,8 @@ class CrossModalConfig:
     heads: int = 4
     window_frames: int = 12
     """A layer attends to so many frames before a frame."""
+    guidance: float = 1.0
+    """How many times what the sound adds to the evidence counts when a path is continued; training takes it once."""
 
     @property
     def context_frames(self) -> int:
@@ -56,8 +63,10 @@ class CrossModalConfig:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if value < 1:
+            if name != "guidance" and value < 1:
                 raise ValueError(f"{name} is {value}, expected 1 or more")
+        if not 0 <= self.guidance < math.inf:
+            raise ValueError(f"guidance is {self.guidance}, expected 0 or more")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is no multiple of {self.heads} heads")
 
@@ -128,6 +137,39 @@ class CrossModalEncoder(nn.Module):
         Raises:
             ShapeError: another shape.
         """
+        prior = self.continued(self._checked(past, sound, sound_known, pose, pose_known))
+        shift, precision = self._evidence(sound, sound_known, pose, pose_known)
+        # Evidence is told as a distance from where the path goes by itself: none is a fair first guess.
+        return Posterior.given(prior, prior.mean + shift, precision)
+
+    def guided(self, past: Tensor, sound: Tensor, sound_known: Tensor, pose: Tensor, pose_known: Tensor) -> Posterior:
+        """As :meth:`forward`, with what the sound adds to the evidence counted ``config.guidance`` times."""
+        times = self.config.guidance
+        if times == 1.0 or not bool(sound_known.any()):
+            return self(past, sound, sound_known, pose, pose_known)
+        prior = self.continued(self._checked(past, sound, sound_known, pose, pose_known))
+        n_batch = len(past)
+        both = [torch.cat([given, given]) for given in (sound, pose, pose_known)]
+        shift, precision = self._evidence(
+            both[0], torch.cat([sound_known, torch.zeros_like(sound_known)]), both[1], both[2]
+        )
+        hearing, deaf = precision.split(n_batch)
+        pull = precision * shift
+        low, high = (math.exp(value) for value in _LOG_PRECISION)
+        counted = (deaf + times * (hearing - deaf)).clamp(low, high)
+        pulled = pull[n_batch:] + times * (pull[:n_batch] - pull[n_batch:])
+        return Posterior.given(prior, prior.mean + pulled / counted, counted)
+
+    def _evidence(self, sound: Tensor, sound_known: Tensor, pose: Tensor, pose_known: Tensor) -> tuple[Tensor, Tensor]:
+        """Distance from where the path goes by itself, and precision, (B, L, block_frames) each."""
+        heard, seen = sound_known[..., None], pose_known[..., None]
+        # "where" and not a product: what is not known may hold anything.
+        sequence = torch.cat([torch.where(heard > 0, sound, 0.0), heard, torch.where(seen > 0, pose, 0.0), seen], -1)
+        shift, log_precision = self.network(sequence)[:, -self.config.block_frames :].mT.chunk(2, dim=1)
+        return shift, log_precision.clamp(*_LOG_PRECISION).exp()
+
+    def _checked(self, past: Tensor, sound: Tensor, sound_known: Tensor, pose: Tensor, pose_known: Tensor) -> Tensor:
+        """``past``, once all shapes are right."""
         n_batch, n_frames = sound_known.shape
         expected = {
             "past": (past, (n_batch, self.motion.latent_dim, self.config.past_frames)),
@@ -140,13 +182,7 @@ class CrossModalEncoder(nn.Module):
                 raise ShapeError(f"{name}: found shape {tuple(found.shape)}, expected {shape}")
         if n_frames < self.config.block_frames:
             raise ShapeError(f"{n_frames} frames hold no block of {self.config.block_frames}")
-        heard, seen = sound_known[..., None], pose_known[..., None]
-        # "where" and not a product: what is not known may hold anything.
-        sequence = torch.cat([torch.where(heard > 0, sound, 0.0), heard, torch.where(seen > 0, pose, 0.0), seen], -1)
-        shift, log_precision = self.network(sequence)[:, -self.config.block_frames :].mT.chunk(2, dim=1)
-        prior = self.continued(past)
-        # Evidence is told as a distance from where the path goes by itself: none is a fair first guess.
-        return Posterior.given(prior, prior.mean + shift, log_precision.clamp(*_LOG_PRECISION).exp())
+        return past
 
     def state_tensors(self, prefix: str = "") -> dict[str, Tensor]:
         """All weights by name, each name with ``prefix`` before it."""
