@@ -18,7 +18,9 @@ import torch
 from dfanerf_rt.errors import AvatarError
 from dfanerf_rt.files import check_tensors, from_json_object, load_tensors, save_tensors
 
-AVATAR_SCHEMA = "dfanerf-avatar/2"
+AVATAR_SCHEMA = "dfanerf-avatar/3"
+READABLE_SCHEMAS = (AVATAR_SCHEMA, "dfanerf-avatar/2")
+"""Schema 2 is schema 3 without generated motion: such an avatar moves as it was recorded."""
 SECTIONS = ("field", "occupancy", "attributes", "sync", "motion", "face", "background")
 BUNDLED_FOLDER = Path(__file__).parent / "assets"
 
@@ -42,6 +44,8 @@ class AvatarMeta:
     """Fields of ``FieldConfig``."""
     sync: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Fields of ``SyncConfig``; empty for an avatar trained on a silent clip."""
+    motion: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Settings of generated motion (``PersonalMotion.settings``); empty where there is none."""
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Record of the training: preset, steps, seconds, seed, clip hash, losses."""
 
@@ -83,7 +87,7 @@ class Avatar:
         path = resolve(path)
         tensors, stored = load_tensors(path, AvatarError)
         schema = stored.pop("schema", None)
-        if schema != AVATAR_SCHEMA:
+        if schema not in READABLE_SCHEMAS:
             raise AvatarError(f"{path}: schema is {schema!r}, expected {AVATAR_SCHEMA!r}")
         shapes = stored.pop("shapes", None)
         if not isinstance(shapes, dict):

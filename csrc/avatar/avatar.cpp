@@ -11,7 +11,8 @@
 namespace dfanerf {
 namespace {
 
-constexpr const char* kSchema = "dfanerf-avatar/2";
+constexpr const char* kSchema = "dfanerf-avatar/3";
+constexpr const char* kOlderSchema = "dfanerf-avatar/2";  // without generated motion, which is not read here
 constexpr uint32_t kMaxDenseResolution = 0x659;  // above it the cube overflows 32 bits, and the level is hashed
 
 // Numbers of the metadata, each with the range that it must lie in.
@@ -115,7 +116,7 @@ Avatar load_avatar(const std::string& path) {
     throw AvatarError(path + ": this package's metadata is missing or damaged (" + fault.what() + ")");
   }
   const Settings meta(&stored, path + ": metadata");
-  if (meta.text("schema") != kSchema)
+  if (meta.text("schema") != kSchema && meta.text("schema") != kOlderSchema)
     throw AvatarError(path + ": schema is '" + meta.text("schema") + "', expected '" + kSchema + "'");
   Avatar avatar;
   avatar.name = meta.text("name");

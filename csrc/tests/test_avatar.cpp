@@ -73,7 +73,7 @@ std::vector<Stored> tensors() {
 }
 
 const std::string kMetadata =
-    R"({\"schema\": \"dfanerf-avatar/2\", \"name\": \"A\\u00e9\", \"width\": 3, \"height\": 2, \"focal_px\": 6.0,)"
+    R"({\"schema\": \"dfanerf-avatar/3\", \"name\": \"A\\u00e9\", \"width\": 3, \"height\": 2, \"focal_px\": 6.0,)"
     R"( \"cx\": 1.5, \"cy\": 1.0, \"field\": {\"n_levels\": 1, \"n_features\": 2, \"log2_table_size\": 5,)"
     R"( \"base_resolution\": 2, \"max_resolution\": 2, \"hidden\": 8, \"n_blend\": 1, \"concat\": true,)"
     R"( \"occupancy_resolution\": 2, \"n_steps\": 10}})";
@@ -201,7 +201,7 @@ TEST(a_damaged_avatar_is_one_clear_error) {
   const auto meta = [](const char* from, const char* to) {
     return complaint(file_of(tensors(), replaced(kMetadata, from, to)));
   };
-  CHECK(says(meta("avatar/2", "avatar/1"), "schema is 'dfanerf-avatar/1'"));
+  CHECK(says(meta("avatar/3", "avatar/1"), "schema is 'dfanerf-avatar/1'"));
   CHECK(says(meta("3, ", "0, "), "width is 0"));
   CHECK(says(meta("6.0", "-1"), "focal_px is -1"));
   CHECK(says(meta("\\\"hidden\\\": 8", "\\\"hidden\\\": 8.5"), "hidden is 8.5"));

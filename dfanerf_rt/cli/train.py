@@ -66,6 +66,7 @@ def run(command: TrainCommand) -> int:
     size_mb = command.out.stat().st_size / 1e6
     (work / "checkpoint.safetensors").unlink(missing_ok=True)
     (work / "sync.safetensors").unlink(missing_ok=True)
+    (work / "motion.safetensors").unlink(missing_ok=True)
     minutes = (time.monotonic() - started) / 60
     print(f"{command.out}: {size_mb:.1f} MB, trained in {minutes:.1f} min; {work} holds a preview")
     return 0

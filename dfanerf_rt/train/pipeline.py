@@ -25,6 +25,7 @@ from dfanerf_rt.threads import one_thread
 from dfanerf_rt.train.field import FieldTrainer
 from dfanerf_rt.train.field_stage import train_field
 from dfanerf_rt.train.loop import Interrupted, Progress, ShouldStop
+from dfanerf_rt.train.motion_stage import train_personal_motion
 from dfanerf_rt.train.presets import Preset
 from dfanerf_rt.train.sync import train_sync
 
@@ -77,6 +78,10 @@ def train_avatar(
     if encoder is not None and samples is not None:
         audio_code = encode_audio(encoder.live(), samples, clip.meta.n_frames)[frames.start : frames.stop]
 
+    budget_s = preset.motion_budget_s
+    personal, motion_outcome = train_personal_motion(
+        clip, eye_code, audio_code, work, fingerprint, budget_s, seed, staged("motion"), should_stop
+    )
     condition = torch.cat([mouth_code, eye_code], dim=1)[frames.start : frames.stop]
     trainer = FieldTrainer(clip, condition, audio_code, preset.field_config, preset.field_training, seed)
     field = train_field(trainer, clip, work, fingerprint, staged("field"), should_stop)
@@ -86,6 +91,7 @@ def train_avatar(
         **field.state(),
         **attributes.state_tensors("attributes."),
         **(_prefixed("sync.", encoder.state_tensors()) if encoder is not None else {}),
+        **personal.state_tensors("motion."),
         "motion.recorded_pose": clip.track.head_pose[frames.start : frames.stop],
         "motion.recorded_eye_code": eye_code[frames.start : frames.stop],
         "face.identity": clip.track.identity,
@@ -96,6 +102,7 @@ def train_avatar(
         "clip_sha256": meta.source_sha256,
         "frames": len(frames),
         "seed": seed,
+        "motion_gain_nats": motion_outcome,
         "seconds": round(time.monotonic() - started, 1),
         "machine": platform.machine(),
         "fingerprint": fingerprint,
@@ -113,6 +120,7 @@ def train_avatar(
             consent=meta.consent,
             field=asdict(preset.field_config),
             sync=asdict(encoder.config) if encoder is not None else {},
+            motion=personal.settings,
             training=record,
         ),
         {key: value.detach().contiguous() for key, value in tensors.items()},

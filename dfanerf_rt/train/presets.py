@@ -15,6 +15,8 @@ class Preset:
     field_config: FieldConfig = field(default_factory=FieldConfig)
     field_training: FieldTrainConfig = field(default_factory=FieldTrainConfig)
     sync_budget_s: float = 90.0
+    motion_budget_s: float = 20.0
+    """For each of the cross-modal encoders of head and eyes."""
 
 
 PRESETS: dict[str, Preset] = {
@@ -24,6 +26,7 @@ PRESETS: dict[str, Preset] = {
         ),
         field_training=FieldTrainConfig(n_steps=200, budget_s=120.0, samples_per_step=10_000),
         sync_budget_s=5.0,
+        motion_budget_s=1.0,
     ),
     "preview": Preset(),
     "standard": Preset(
