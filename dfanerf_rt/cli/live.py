@@ -39,12 +39,21 @@ class LiveCommand:
     """Write one JSON object a second into this file."""
     duration: float | None = None
     """End after so many seconds of sound."""
-    motion: Literal["recorded", "still"] = "recorded"
-    """Head pose and blinks: replayed from the avatar's own clip, or held still."""
+    motion: Literal["generated", "recorded", "still"] | None = None
+    """Head pose and blinks: generated from the sound, replayed from the avatar's own clip, or held still. Generated
+    where it is not given, if the avatar can; else recorded."""
     size: int | None = None
     """Width of the picture in px; the avatar's own where it is not given."""
     seed: int | None = None
-    """Where in the recorded motion to begin; at its beginning where it is not given."""
+    """Of generated motion, 0 where it is not given: the same seed and sound give the same motion. Of recorded motion,
+    where to begin; at its beginning where it is not given."""
+    temperature: float = 1.0
+    """How much chance there is in generated motion: 1 moves as the person does, 0 hardly."""
+    look_at: tuple[float, float] | None = None
+    """Where generated motion turns the head: degrees to the right of the picture, and downwards, from where the person
+    usually looks."""
+    hold_still: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Generated motion keeps to the person's usual pose; eyes go on blinking."""
     lookahead_ms: float = 100.0
     """How much future sound a frame waits for, 0 to 200: more makes the lips truer, and the avatar later."""
     mark: bool = True
@@ -73,19 +82,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _speak(command: LiveCommand, source: AudioSource) -> int:
-    from dfanerf_rt.live.chain import load_chain
+    from dfanerf_rt.live.chain import MotionControls, load_chain
     from dfanerf_rt.live.pipeline import LiveConfig, LivePipeline
     from dfanerf_rt.live.sinks.mp4 import Mp4Sink
     from dfanerf_rt.live.stages import Sink
 
-    chain = load_chain(command.avatar, command.size, command.motion, command.seed, lookahead_ms=command.lookahead_ms)
+    controls = MotionControls(command.temperature, command.look_at, command.hold_still)
+    chain = load_chain(
+        command.avatar,
+        command.size,
+        command.motion,
+        command.seed,
+        lookahead_ms=command.lookahead_ms,
+        controls=controls,
+    )
     width, height = chain.renderer.width, chain.renderer.height
     sinks: list[Sink] = [] if command.out is None else [Mp4Sink(command.out, width, height, command.mark)]
     config = LiveConfig(realtime=not command.fast)
     pipeline = LivePipeline(source, chain.encoder, chain.motion, chain.renderer, sinks, config)
     with _stop_on_signal(pipeline), _reporter(command) as on_stats:
         report = pipeline.run(command.duration, on_stats)
-    _print_report(command, report)
+    _print_report(command, report, chain.motion_name)
     return 0
 
 
@@ -173,7 +190,7 @@ def _reporter(command: LiveCommand) -> Iterator[Callable[[dict[str, Any]], None]
         yield report
 
 
-def _print_report(command: LiveCommand, report: LiveReport) -> None:
+def _print_report(command: LiveCommand, report: LiveReport, motion: str) -> None:
     where = f"{command.out}: " if command.out else "not recorded (no --out): "
     lost = f", {report.dropped_audio_samples} samples of sound lost" if report.dropped_audio_samples else ""
     latency = (
@@ -183,6 +200,6 @@ def _print_report(command: LiveCommand, report: LiveReport) -> None:
     )
     print(
         f"{where}{report.sound_s:.1f} s, {report.frames} frames at {report.fps:.1f} fps, "
-        f"{report.dropped_frames} dropped{lost}{latency} ({command.motion} motion)",
+        f"{report.dropped_frames} dropped{lost}{latency} ({motion} motion)",
         file=sys.stderr,
     )

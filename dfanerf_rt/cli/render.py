@@ -28,12 +28,21 @@ class RenderCommand:
     """Sound or video file whose sound is spoken."""
     out: Path
     """The MP4 to write."""
-    motion: Literal["recorded", "still"] = "recorded"
-    """Head pose and blinks: replayed from the avatar's own clip, or held still."""
+    motion: Literal["generated", "recorded", "still"] | None = None
+    """Head pose and blinks: generated from the sound, replayed from the avatar's own clip, or held still. Generated
+    where it is not given, if the avatar can; else recorded."""
     size: int | None = None
     """Width of the picture in px; the avatar's own where it is not given."""
     seed: int | None = None
-    """Where in the recorded motion to begin; at its beginning where it is not given."""
+    """Of generated motion, 0 where it is not given: the same seed and sound give the same motion. Of recorded motion,
+    where to begin; at its beginning where it is not given."""
+    temperature: float = 1.0
+    """How much chance there is in generated motion: 1 moves as the person does, 0 hardly."""
+    look_at: tuple[float, float] | None = None
+    """Where generated motion turns the head: degrees to the right of the picture, and downwards, from where the person
+    usually looks."""
+    hold_still: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Generated motion keeps to the person's usual pose; eyes go on blinking."""
     lookahead_ms: float | None = None
     """How much future sound a frame depends on; the most the avatar was trained with where it is not given."""
     mark: bool = True
@@ -43,15 +52,23 @@ class RenderCommand:
 def run(command: RenderCommand) -> int:
     """Render and say where the file is."""
     from dfanerf_rt.audio.sources import load_audio
-    from dfanerf_rt.live.chain import load_chain
+    from dfanerf_rt.live.chain import MotionControls, load_chain
 
     check_out(command.out)
     samples = load_audio(command.audio)
-    chain = load_chain(command.avatar, command.size, command.motion, command.seed, lookahead_ms=command.lookahead_ms)
+    controls = MotionControls(command.temperature, command.look_at, command.hold_still)
+    chain = load_chain(
+        command.avatar,
+        command.size,
+        command.motion,
+        command.seed,
+        lookahead_ms=command.lookahead_ms,
+        controls=controls,
+    )
     report = render_file(chain, samples, command.out, command.mark)
     print(
         f"{command.out}: {report.frames} frames, {chain.renderer.width}x{chain.renderer.height}, "
-        f"{report.sound_s:.1f} s, rendered at {report.fps:.1f} frames per second ({command.motion} motion)"
+        f"{report.sound_s:.1f} s, rendered at {report.fps:.1f} frames per second ({chain.motion_name} motion)"
     )
     return 0
 

@@ -12,6 +12,7 @@ When the sinks fall behind, ``media`` blocks, frames are dropped before they are
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -125,6 +126,9 @@ class LivePipeline:
         # the cost. The native renderer has threads of its own.
         torch_threads = torch.get_num_threads()
         torch.set_num_threads(1)
+        # A garbage collection that walks all that torch and the avatar have loaded stops every thread for 90 ms. None
+        # of that becomes garbage meanwhile, so the collector leaves it out until the end.
+        gc.freeze()
         try:
             self._source.start()
             self.stats.start(time.monotonic())
@@ -135,6 +139,7 @@ class LivePipeline:
             self._abandon(threads)
             raise
         finally:
+            gc.unfreeze()
             torch.set_num_threads(torch_threads)
         self._source.stop()
         self._finish()
@@ -213,6 +218,7 @@ class LivePipeline:
         for code in torch.as_tensor(self._encoder.push(chunk.samples)):
             if n_frames is not None and self._next_index >= n_frames:
                 break
+            self._motion.hear(code)
             head_pose, eye_code = self._motion.next()
             index = self._next_index
             self._next_index += 1

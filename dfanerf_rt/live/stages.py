@@ -44,6 +44,9 @@ class SpeechEncoder(Protocol):
 class Motion(Protocol):
     """Head pose and eyes, one call a frame."""
 
+    def hear(self, code: torch.Tensor) -> None:
+        """Take the audio code of the next frame, before :meth:`next`."""
+
     def next(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Head pose (6,) and eye code (16,)."""
 

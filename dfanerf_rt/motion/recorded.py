@@ -43,6 +43,9 @@ class RecordedMotion:
         there = position % self.period
         return self.first + min(there, self.period - there) if self.last > self.first else self.first
 
+    def hear(self, code: torch.Tensor) -> None:
+        """Nothing: what was recorded does not follow other sound."""
+
     def next(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The head pose (6,) and eye code (16,) of the next frame."""
         frame = self.frame(self.position)
@@ -60,6 +63,9 @@ class StillMotion:
         _check(head_pose, eye_code)
         frame = int((_unusual(head_pose) + _unusual(eye_code)).argmin())
         self._still = head_pose[frame].detach().float().cpu(), eye_code[frame].detach().float().cpu()
+
+    def hear(self, code: torch.Tensor) -> None:
+        """Nothing: it is still."""
 
     def next(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The head pose (6,) and eye code (16,), always the same."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import av
@@ -12,12 +13,25 @@ import torch
 from dfanerf_rt.cli.main import main
 from dfanerf_rt.clip.format import write_wav
 from dfanerf_rt.files import load_tensors, save_tensors
+from dfanerf_rt.motion.style import Style
 from tests.live.head_avatar import write_head_avatar
+from tests.motion.small_person import small_person
 
 
 @pytest.fixture(scope="module")
 def avatar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_head_avatar(tmp_path_factory.mktemp("avatar") / "head.safetensors")
+
+
+@pytest.fixture(scope="module")
+def moving(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, and it has learned to move: 0.8 m away, 9 degrees to either side."""
+    person = small_person()
+    place = torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, 0.8])
+    unit = torch.tensor([0.05, 0.05, 0.02, 0.005, 0.005, 0.005])
+    head = Style(place, unit, place, unit, unit, unit, place - 3 * unit, place + 3 * unit)
+    folder = tmp_path_factory.mktemp("moving")
+    return write_head_avatar(folder / "moving.safetensors", person=dataclasses.replace(person, head=head))
 
 
 @pytest.fixture
@@ -66,13 +80,28 @@ def test_recorded_motion_moves_and_a_seed_repeats(avatar: Path, sound: Path, tmp
     assert np.abs(np.diff(shown[0][:20], axis=0)).mean(axis=(1, 2, 3)).min() > 0.02, "the head moves in silence too"
 
 
+def test_generated_motion_is_the_default_where_it_can_be(
+    avatar: Path, moving: Path, sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert render(avatar, sound, tmp_path / "recorded.mp4") == 0
+    assert "(recorded motion)" in capsys.readouterr().out
+    shown = []
+    for k, options in enumerate(((), ("--seed", "0"), ("--seed", "5"), ("--hold-still", "--temperature", "0"))):
+        assert render(moving, sound, tmp_path / f"{k}.mp4", "--no-mark", *options) == 0
+        assert "(generated motion)" in capsys.readouterr().out
+        shown.append(pictures(tmp_path / f"{k}.mp4"))
+    np.testing.assert_array_equal(shown[0], shown[1])
+    assert np.abs(shown[0] - shown[2]).mean() > 0.1
+    assert np.abs(shown[0] - shown[3]).mean() > 0.1, "who holds still moves otherwise"
+
+
 def test_size(avatar: Path, sound: Path, tmp_path: Path) -> None:
     assert render(avatar, sound, tmp_path / "a.mp4", "--size", "47") == 0
     assert pictures(tmp_path / "a.mp4").shape == (38, 48, 48, 3)
 
 
 def test_refusals_are_one_line_and_leave_nothing(
-    avatar: Path, sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    avatar: Path, moving: Path, sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tensors, metadata = load_tensors(avatar, ValueError)  # type: ignore[arg-type]
     for section in ("sync", "motion"):
@@ -87,7 +116,10 @@ def test_refusals_are_one_line_and_leave_nothing(
         ((avatar, sound, tmp_path / "out.avi"), "must end in .mp4"),
         ((tmp_path / "no_sync.safetensors", sound, out), "silent clip"),
         ((tmp_path / "no_motion.safetensors", sound, out), "recorded_pose"),
-        ((avatar, sound, out, "--motion", "generated"), "recorded"),
+        ((avatar, sound, out, "--motion", "generated"), "has not learned to move; take recorded motion"),
+        ((avatar, sound, out, "--motion", "recorded", "--hold-still"), "direct generated motion, not recorded"),
+        ((moving, sound, out, "--temperature", "-1"), "temperature is -1.0, expected 0 or more"),
+        ((moving, sound, out, "--look-at", "0", "90"), "expected two angles within 60"),
         ((avatar, sound, out, "--size", "0"), "width is 0"),
     ):
         try:

@@ -35,6 +35,9 @@ class CountingMotion:
     def __init__(self) -> None:
         self.k = 0
 
+    def hear(self, code: torch.Tensor) -> None:
+        pass
+
     def next(self) -> tuple[torch.Tensor, torch.Tensor]:
         self.k += 1
         return torch.zeros(6), torch.full((16,), float(self.k - 1))

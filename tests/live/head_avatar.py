@@ -10,12 +10,13 @@ import torch
 from dfanerf_rt.avatar import Avatar, AvatarMeta
 from dfanerf_rt.field.config import FieldConfig
 from dfanerf_rt.field.field import ConditionalField
+from dfanerf_rt.motion.person import PersonalMotion
 from dfanerf_rt.render.synthetic import head_camera, head_field
 from dfanerf_rt.sync.model import AudioEncoder, SyncConfig
 
 
-def write_head_avatar(path: Path, width: int = 64) -> Path:
-    """Write the avatar, ``width`` px square, with two seconds of recorded motion."""
+def write_head_avatar(path: Path, width: int = 64, person: PersonalMotion | None = None) -> Path:
+    """Write the avatar, ``width`` px square, with two seconds of recorded motion, and ``person`` where given."""
     head = head_field()
     config = FieldConfig(n_blend=2, occupancy_resolution=head.occupancy.shape[0])
     generator = torch.Generator().manual_seed(0)
@@ -39,6 +40,7 @@ def write_head_avatar(path: Path, width: int = 64) -> Path:
     tensors = {
         **field.state(),
         **encoder.state_tensors("sync."),
+        **(person.state_tensors("motion.") if person else {}),
         "motion.recorded_pose": pose,
         "motion.recorded_eye_code": torch.zeros(50, 16),
         "background.image": background,
@@ -55,6 +57,7 @@ def write_head_avatar(path: Path, width: int = 64) -> Path:
         consent="synthetic person",
         field=asdict(config),
         sync=asdict(encoder.config),
+        motion=person.settings if person else {},
     )
     Avatar(meta, {name: value.detach().contiguous() for name, value in tensors.items()}).save(path)
     return path
