@@ -1,12 +1,14 @@
-"""Table 4 of the paper: how well motion models reconstruct head motion of a real person that they were not shown.
+"""Table 4 of the paper: how well motion models reconstruct head motion of a real person that they were not shown, and
+how well they go on from a beginning of it.
 
     .venv/bin/python benchmarks/bench_motion.py --track FILE [--seeds N] [--betas B ...] [--json OUT]
 
 FILE is a ``track_params.pt`` as AD-NeRF-style trackers write it; its last eleventh is held out. Every model is trained
 with the same steps, examples and latent size, and has as many weights. Beta is the price of a nat: each model is
 trained at several, and compared at the same beta and at the same rate. ``--validation`` measures the last eleventh of
-the training frames in place of the test frames; choices were made there. Terms are defined in docs/motion.md. Exit
-status 2: the track cannot be used; one line says why.
+the training frames in place of the test frames; choices were made there. OUT is written anew after each training, and
+with ``--resume`` the trainings that it holds are not done again. Terms are defined in docs/motion.md. Exit status 2:
+the track or OUT cannot be used; one line says why.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ from typing import Any
 import numpy as np
 import torch
 from lips_measures import table
+from motion_continuation import HELD_POSE, HORIZONS, SHORTEST_FRAMES, continuation
 from motion_reconstruction import Scores, Split, at_rate, row_scores
-from result_schema import machine, write_results
+from result_schema import machine, read_results, write_results
 
 from dfanerf_rt.errors import ClipError, DfanerfError
 from dfanerf_rt.motion.model import MotionConfig
@@ -42,33 +45,72 @@ COLUMNS = {
     "prior_spectrum_db": "spectrum dB",
     "training_s": "training s",
 }
+RECONSTRUCTION, GENERATION = "reconstruction", "generation"
+GENERATED = tuple(
+    f"{measure}_{part}_{name}" for measure in ("d", "d_mean", "crps") for part in ("rot", "pos") for name in HORIZONS
+)
 Found = dict[tuple[str, float, int], Scores]
 """By model, beta and seed."""
 
 
-def bench_reconstruction(arguments: argparse.Namespace, split: Split, subject: str) -> list[dict[str, Any]]:
-    """Train every model at every beta with every seed; rows of results."""
-    found: Found = {}
+def bench(arguments: argparse.Namespace, split: Split, subject: str, found: Found) -> list[dict[str, Any]]:
+    """Train every model that is not in ``found`` at every beta with every seed; rows of results."""
+    count = len(split.measured)
     for beta in arguments.betas:
         for name in arguments.models:
             for seed in range(arguments.seeds):
+                if (name, beta, seed) in found:
+                    continue
                 found[name, beta, seed] = row_scores(name, split, beta, seed, arguments.steps)
-                one = found[name, beta, seed]
-                print(
-                    f"{name}, beta {beta:g}, seed {seed}: D-Rot {one['d_rot']:.2f} %, D-Pos {one['d_pos']:.2f} %, "
-                    f"{one['rate_nats']:.2f} nats a frame",
-                    file=sys.stderr,
-                    flush=True,
-                )
-    count, rows = len(split.measured), []
+                _say(name, beta, seed, found[name, beta, seed])
+                _write(arguments, _all_rows(arguments, found, subject, count))
+    held = continuation(None, None, split.measured.head_pose, torch.Generator())
+    rows = _all_rows(arguments, found, subject, count) + _rows(GENERATION, HELD_POSE, subject, {0: held}, count)
+    equal = _equal_rate(arguments, found, subject, count)
     for beta in arguments.betas:
-        lines = []
+        _show_beta(arguments, found, beta, count, held)
+    _write(arguments, rows + equal)
+    return rows + equal
+
+
+def _say(name: str, beta: float, seed: int, one: Scores) -> None:
+    print(
+        f"{name}, beta {beta:g}, seed {seed}: D-Rot {one['d_rot']:.2f} %, D-Pos {one['d_pos']:.2f} %, "
+        f"{one['rate_nats']:.2f} nats a frame, 0.2 s ahead CRPS {one['crps_rot_0.2s']:.2f} and "
+        f"{one['crps_pos_0.2s']:.2f} % ({one['training_s']:.0f} s)",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _all_rows(arguments: argparse.Namespace, found: Found, subject: str, count: int) -> list[dict[str, Any]]:
+    """Every measure of every seed that has been trained, and their means."""
+    rows: list[dict[str, Any]] = []
+    for beta in arguments.betas:
         for name in arguments.models:
-            each = {seed: found[name, beta, seed] for seed in range(arguments.seeds)}
-            rows += _rows("reconstruction", name, subject, each, count, beta=beta)
-            lines.append([name, *(_mean_and_spread([scores[key] for scores in each.values()]) for key in COLUMNS)])
-        _show(f"reconstruction of {count} frames, beta {beta:g}", table(["model", *COLUMNS.values()], lines))
-    return rows + _equal_rate(arguments, found, subject, count)
+            each = {seed: found[name, beta, seed] for seed in range(arguments.seeds) if (name, beta, seed) in found}
+            if not each:
+                continue
+            for part, of_part in ((RECONSTRUCTION, False), (GENERATION, True)):
+                chosen = {s: {k: v for k, v in one.items() if (k in GENERATED) == of_part} for s, one in each.items()}
+                rows += _rows(part, name, subject, chosen, count, beta=beta)
+    return rows
+
+
+def _show_beta(arguments: argparse.Namespace, found: Found, beta: float, count: int, held: Scores) -> None:
+    def lines(keys: Any) -> list[list[str]]:
+        each = {name: [found[name, beta, seed] for seed in range(arguments.seeds)] for name in arguments.models}
+        return [
+            [name, *(_mean_and_spread([one[key] for one in scores]) for key in keys)] for name, scores in each.items()
+        ]
+
+    title = f"reconstruction of {count} frames, beta {beta:g}"
+    _show(title, table(["model", *COLUMNS.values()], lines(COLUMNS)))
+    for measure, what in (("d", "a sample"), ("d_mean", "the mean of samples"), ("crps", "CRPS")):
+        keys = [f"{measure}_{part}_{name}" for part in ("rot", "pos") for name in HORIZONS]
+        headings = [f"{part} {name}" for part in ("D-Rot", "D-Pos") for name in HORIZONS]
+        still = [HELD_POSE, *(f"{held[key]:.2f}" for key in keys)]
+        _show(f"generation, beta {beta:g}: {what}, %", table(["model", *headings], [*lines(keys), still]))
 
 
 def _equal_rate(arguments: argparse.Namespace, found: Found, subject: str, count: int) -> list[dict[str, Any]]:
@@ -123,6 +165,30 @@ def _mean_and_spread(values: list[float]) -> str:
     return f"{mean} ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else mean
 
 
+def _resumed(arguments: argparse.Namespace) -> Found:
+    """The trainings that the file of results holds already."""
+    if not arguments.resume or not arguments.json or not arguments.json.is_file():
+        return {}
+    document = read_results(arguments.json)
+    if (document.get("steps"), document.get("measured")) != (arguments.steps, _measured(arguments)):
+        raise ClipError(f"{arguments.json}: results of other settings; leave --resume out, or choose another file")
+    found: Found = {}
+    for row in document["results"]:
+        if row["seed"] is not None and row.get("beta") is not None:
+            found.setdefault((row["model"], row["beta"], row["seed"]), {})[row["measure"]] = row["value"]
+    return found
+
+
+def _measured(arguments: argparse.Namespace) -> str:
+    return "validation" if arguments.validation else "held out"
+
+
+def _write(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
+    if arguments.json:
+        same = {"kind": "motion", "machine": machine(), "measured": _measured(arguments), "steps": arguments.steps}
+        write_results(arguments.json, {**same, "results": rows})
+
+
 def _show(title: str, text: str) -> None:
     print(f"\n{title}\n{text}", flush=True)
 
@@ -136,25 +202,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, help="of a training; those of the package by default")
     parser.add_argument("--validation", action="store_true", help="measure where choices are made, not the test frames")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", type=Path, help="write the results here")
+    parser.add_argument("--json", type=Path, help="write the results here, anew after each training")
+    parser.add_argument("--resume", action="store_true", help="do not repeat the trainings that --json holds")
     arguments = parser.parse_args(argv)
     torch.set_num_threads(arguments.threads)
     try:
         track = load_track(arguments.track)
-        if len(track) < 200:
-            raise ClipError(f"{arguments.track}: {len(track)} frames, expected 200 or more")
-        rows = bench_reconstruction(arguments, Split.of(track, arguments.validation), arguments.track.stem)
-    except DfanerfError as fault:
+        split = Split.of(track, arguments.validation)
+        if len(split.measured) < SHORTEST_FRAMES:
+            found = f"{len(track)} frames, of which {len(split.measured)} are measured"
+            raise ClipError(f"{arguments.track}: {found}, expected {SHORTEST_FRAMES} or more of these")
+        bench(arguments, split, arguments.track.stem, _resumed(arguments))
+    except (DfanerfError, ValueError) as fault:
         print(f"bench_motion: {fault}", file=sys.stderr)
         return 2
-    if arguments.json:
-        document = {
-            "kind": "motion",
-            "machine": machine(),
-            "measured": "validation" if arguments.validation else "held out",
-            "steps": arguments.steps,
-        }
-        write_results(arguments.json, {**document, "results": rows})
     return 0
 
 

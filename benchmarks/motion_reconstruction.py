@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from motion_continuation import ENCODER_STEPS, continuation, trained_encoder
 from torch import Tensor
 
 from dfanerf_rt.evaluate.motion import log_spectral_distance, pose_difference
@@ -40,7 +41,7 @@ class Split:
 
 
 def trained(name: str, split: Split, beta: float, seed: int, steps: int | None) -> tuple[MotionVae, float]:
-    """A row of the table, trained, and the seconds that took."""
+    """A row of the table, trained, and the seconds of the processor that took."""
     training = MotionTraining()
     training = replace(
         training,
@@ -50,18 +51,20 @@ def trained(name: str, split: Split, beta: float, seed: int, steps: int | None) 
     )
     torch.manual_seed(seed)
     model = TWINS[name](MotionConfig(beta=beta))
-    start = time.perf_counter()
+    start = time.process_time()
     train_motion([split.train.head_pose], model, training, seed=seed)
-    return model, time.perf_counter() - start
+    return model, time.process_time() - start
+
+
+def scores(model: MotionVae, split: Split, seed: int, steps: int | None = None) -> Scores:
+    """All measures of one trained model but its size and time."""
+    generator = torch.Generator().manual_seed(1000 + seed)
+    found = reconstruction(model, split, generator) | prior_samples(model, split, generator)
+    encoder = trained_encoder(model, split.train.head_pose, seed, steps or ENCODER_STEPS)
+    return found | continuation(model, encoder, split.measured.head_pose, generator)
 
 
 @torch.no_grad()
-def scores(model: MotionVae, split: Split, seed: int) -> Scores:
-    """All measures of one trained model but its size and time."""
-    generator = torch.Generator().manual_seed(1000 + seed)
-    return reconstruction(model, split, generator) | prior_samples(model, split, generator)
-
-
 def reconstruction(model: MotionVae, split: Split, generator: torch.Generator) -> Scores:
     """D-Rot and D-Pos through the mean of the latent path and through a sample of it, rate, and bound, per frame."""
     truth = split.measured.head_pose[None]
@@ -82,6 +85,7 @@ def reconstruction(model: MotionVae, split: Split, generator: torch.Generator) -
     }
 
 
+@torch.no_grad()
 def prior_samples(model: MotionVae, split: Split, generator: torch.Generator) -> Scores:
     """Standard deviations of what the prior draws over those of the training frames, mean of the channels; spectrum.
 
@@ -104,7 +108,7 @@ def prior_samples(model: MotionVae, split: Split, generator: torch.Generator) ->
 def row_scores(name: str, split: Split, beta: float, seed: int, steps: int | None) -> Scores:
     """Train and measure."""
     model, seconds = trained(name, split, beta, seed, steps)
-    return scores(model, split, seed) | {"weights": float(n_weights(model)), "training_s": seconds}
+    return scores(model, split, seed, steps) | {"weights": float(n_weights(model)), "training_s": seconds}
 
 
 def at_rate(points: Sequence[Mapping[str, float]], rate: float, measure: str) -> float | None:

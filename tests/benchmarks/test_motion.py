@@ -17,7 +17,7 @@ from dfanerf_rt.motion.track import MotionTrack
 from dfanerf_rt.motion.twins import TWINS
 
 
-def write_track(path: Path, n_frames: int = 700) -> Path:
+def write_track(path: Path, n_frames: int = 1700) -> Path:
     """A head that sways about three axes and moves with it, as a tracker writes it."""
     time = torch.arange(n_frames)[:, None] / 25
     euler = 0.1 * torch.sin(time * torch.tensor([1.0, 1.7, 2.3]))
@@ -65,13 +65,13 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     rows = [row for row in document["results"] if row["part"] == "reconstruction" and row["measure"] == "d_rot"]
     assert len(rows) == len(TWINS) * 2 * 3 and {row["subject"] for row in rows} == {"someone_params"}
     one, other, mean = (row for row in rows if row["model"] == "MLP VAE" and row["beta"] == 0.1)
-    assert (one["seed"], other["seed"], mean["seed"]) == (0, 1, None) and one["count"] == 64
+    assert (one["seed"], other["seed"], mean["seed"]) == (0, 1, None) and one["count"] == 155
     assert mean["value"] == pytest.approx((one["value"] + other["value"]) / 2)
     assert mean["spread"] == pytest.approx(abs(one["value"] - other["value"]) / 2**0.5)
     equal = [row for row in document["results"] if row["part"] == "reconstruction, equal rate"]
     assert any(row["model"] == bench_motion.OURS and row["seed"] is None for row in equal)
     assert all(row["rate_nats"] == equal[0]["rate_nats"] for row in equal)
-    assert "reconstruction of 64 frames, beta 0.1" in capsys.readouterr().out
+    assert "reconstruction of 155 frames, beta 0.1" in capsys.readouterr().out
 
 
 def test_tracks_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,4 +79,4 @@ def test_tracks_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err.endswith("none.pt: no such file\n")
     short = write_track(tmp_path / "short.pt", 150)
     assert bench_motion.main(["--track", str(short)]) == 2
-    assert "150 frames, expected 200 or more" in capsys.readouterr().err
+    assert "150 frames, of which 14 are measured, expected 146 or more" in capsys.readouterr().err
