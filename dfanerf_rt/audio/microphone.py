@@ -24,7 +24,7 @@ SILENT_DEVICE_S = 5.0
 
 @dataclass(frozen=True)
 class AudioDevice:
-    """One input device, as listed."""
+    """One sound device, as listed."""
 
     index: int
     name: str
@@ -39,8 +39,14 @@ def list_devices() -> list[AudioDevice]:
     Raises:
         AudioError: PyAudio is not installed.
     """
-    with _portaudio() as audio:
-        return _devices(audio)
+    with portaudio() as audio:
+        return input_devices(audio)
+
+
+def list_loudspeakers() -> list[AudioDevice]:
+    """All devices that can play; raises as :func:`list_devices`."""
+    with portaudio() as audio:
+        return output_devices(audio)
 
 
 class MicrophoneSource:
@@ -54,23 +60,26 @@ class MicrophoneSource:
     Args:
         device: index, or a part of a device's name in any case; None for the default device.
         buffer_s: what the ring holds before it drops the oldest.
+        silent_s: a device that hands over nothing for so long while it is read is taken for gone.
 
     Raises:
         AudioError: no device, an unknown one, one that does not open, or (from ``read``) one that went silent.
     """
 
-    def __init__(self, device: int | str | None = None, buffer_s: float = 1.0) -> None:
+    def __init__(
+        self, device: int | str | None = None, buffer_s: float = 1.0, silent_s: float = SILENT_DEVICE_S
+    ) -> None:
         self._ring = SampleRing(1)
-        self._buffer_s = buffer_s
+        self._buffer_s, self._silent_s = buffer_s, silent_s
         self._pending: deque[AudioChunk] = deque()
         self._clock = 0
         self._ring_clock = 0
         self._lost_before_callback = 0
         self._stream: Any = None
         self._stack = contextlib.ExitStack()
-        self._audio = self._stack.enter_context(_portaudio())
+        self._audio = self._stack.enter_context(portaudio())
         try:
-            self.device = _choose(_devices(self._audio), device)
+            self.device = choose_device(input_devices(self._audio), device)
             self.rate_hz, self.channels = self._format()
             self._intake = SoundIntake(self.rate_hz, self.channels)
         except BaseException:
@@ -90,7 +99,7 @@ class MicrophoneSource:
         self._clock = self._ring_clock = 0
         self._intake.reset()
         try:
-            with _quiet_stderr():
+            with quiet_stderr():
                 self._stream = self._audio.open(
                     format=pyaudio.paInt16,
                     channels=self.channels,
@@ -111,13 +120,17 @@ class MicrophoneSource:
 
     def read(self) -> AudioChunk | None:
         """The next chunk on the 16 kHz sample clock, or None after :meth:`stop`."""
+        waited_s = 0.0
         while True:
             if self._pending:
                 return self._pending.popleft()
-            raw = self._ring.read(SILENT_DEVICE_S)
+            raw = self._ring.read(0.1)
             if raw is None:
                 if self._ring.closed:
                     return None
+                waited_s += 0.1
+                if waited_s < self._silent_s and self._active():
+                    continue
                 raise AudioError(self._silent())
             gap = raw.start - self._ring_clock
             self._ring_clock = raw.end
@@ -134,9 +147,16 @@ class MicrophoneSource:
         self._ring.close()
         self._stack.close()
 
+    def _active(self) -> bool:
+        """Whether PortAudio still expects sound; it gives a device up when its driver does."""
+        stream = self._stream
+        try:
+            return stream is None or bool(stream.is_active())
+        except OSError:
+            return False
+
     def _silent(self) -> str:
-        name = self.device.name
-        return f"microphone '{name}' handed over no sound for {SILENT_DEVICE_S:.0f} s; is it unplugged or in use?"
+        return f"microphone '{self.device.name}' hands over no sound; is it unplugged or in use?"
 
     def _emit(self, raw: np.ndarray, captured_s: float) -> None:
         samples = self._intake.push(raw)
@@ -163,7 +183,7 @@ class MicrophoneSource:
         for rate_hz in dict.fromkeys((SAMPLE_RATE_HZ, self.device.rate_hz, 48_000, 44_100)):
             for channels in dict.fromkeys((1, min(self.device.channels, 2))):
                 try:
-                    with _quiet_stderr():
+                    with quiet_stderr():
                         self._audio.is_format_supported(
                             rate_hz,
                             input_device=self.device.index,
@@ -179,9 +199,17 @@ class MicrophoneSource:
         )
 
 
-def _choose(devices: list[AudioDevice], wanted: int | str | None) -> AudioDevice:
+def choose_device(
+    devices: list[AudioDevice], wanted: int | str | None, what: str = "microphone", option: str = "--device"
+) -> AudioDevice:
+    """The device that is ``wanted``: its number, or a part of its name in any case; the default one for None.
+
+    Raises:
+        AudioError: there is none, or several fit; the message calls them ``what``.
+    """
     if not devices:
-        raise AudioError("no microphone found; connect one, or use --audio FILE")
+        instead = ", or use --audio FILE" if what == "microphone" else ", or leave it out"
+        raise AudioError(f"no {what} found; connect one{instead}")
     if wanted is None:
         return next((device for device in devices if device.is_default), devices[0])
     names = ", ".join(f"{device.index} '{device.name}'" for device in devices)
@@ -192,15 +220,25 @@ def _choose(devices: list[AudioDevice], wanted: int | str | None) -> AudioDevice
             device for device in devices if wanted.lower() in device.name.lower()
         ]
     if not found:
-        raise AudioError(f"no microphone '{wanted}'; there are {names}")
+        raise AudioError(f"no {what} '{wanted}'; there are {names} ({option})")
     if len(found) > 1:
-        raise AudioError(f"'{wanted}' fits several microphones; choose by number: {names}")
+        raise AudioError(f"'{wanted}' fits several {what}s; choose by number: {names} ({option})")
     return found[0]
 
 
-def _devices(audio: Any) -> list[AudioDevice]:
+def input_devices(audio: Any) -> list[AudioDevice]:
+    """All devices of this PyAudio that can record."""
+    return _devices(audio, "Input")
+
+
+def output_devices(audio: Any) -> list[AudioDevice]:
+    """All devices of this PyAudio that can play."""
+    return _devices(audio, "Output")
+
+
+def _devices(audio: Any, way: str) -> list[AudioDevice]:
     try:
-        default = int(audio.get_default_input_device_info()["index"])
+        default = int(getattr(audio, f"get_default_{way.lower()}_device_info")()["index"])
     except OSError:
         default = -1
     listed = [audio.get_device_info_by_index(index) for index in range(audio.get_device_count())]
@@ -208,25 +246,26 @@ def _devices(audio: Any) -> list[AudioDevice]:
         AudioDevice(
             index=int(info["index"]),
             name=str(info["name"]),
-            channels=int(info["maxInputChannels"]),
+            channels=int(info[f"max{way}Channels"]),
             rate_hz=int(info["defaultSampleRate"]),
             is_default=int(info["index"]) == default,
         )
         for info in listed
-        if int(info["maxInputChannels"]) > 0
+        if int(info[f"max{way}Channels"]) > 0
     ]
 
 
 @contextlib.contextmanager
-def _portaudio() -> Iterator[Any]:
+def portaudio() -> Iterator[Any]:
+    """PyAudio, without the pages that ALSA prints; raises :class:`AudioError` where it is not installed."""
     try:
         import pyaudio
     except ImportError as fault:
         raise AudioError(
-            "the microphone needs PyAudio, which is not installed: pip install 'dfanerf-rt[mic]' "
+            "sound devices need PyAudio, which is not installed: pip install 'dfanerf-rt[mic]' "
             "(on Debian first: apt install portaudio19-dev), or use --audio FILE"
         ) from fault
-    with _quiet_stderr():
+    with quiet_stderr():
         _forget_known_devices()
         audio = pyaudio.PyAudio()
     try:
@@ -242,7 +281,7 @@ def _forget_known_devices() -> None:
 
 
 @contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
+def quiet_stderr() -> Iterator[None]:
     """ALSA and JACK print pages about devices that are not there; C code writes to the descriptor itself."""
     saved = os.dup(2)
     with Path(os.devnull).open("wb") as nowhere:

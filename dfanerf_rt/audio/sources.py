@@ -1,4 +1,4 @@
-"""Where sound comes from: any sound file, or the microphone. Everything leaves here as 16 kHz mono float32.
+"""Where sound comes from: a file, the microphone, a pipe, or a program. Everything leaves here as 16 kHz mono float32.
 
 A source is started, read chunk by chunk until ``read`` returns None, and stopped. Every chunk carries its place on
 the sample clock and the time at which it was captured.
@@ -13,7 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from dfanerf_rt.audio.decode import load_audio
-from dfanerf_rt.audio.microphone import AudioDevice, MicrophoneSource, list_devices
+from dfanerf_rt.audio.microphone import AudioDevice, MicrophoneSource, list_devices, list_loudspeakers
+from dfanerf_rt.audio.pcm import PcmSource
+from dfanerf_rt.audio.push import PushSource
+from dfanerf_rt.audio.returning import ReturningMicrophone
 from dfanerf_rt.audio.ring import CHUNK_SAMPLES, SAMPLE_RATE_HZ, AudioChunk
 
 __all__ = [
@@ -23,7 +26,11 @@ __all__ = [
     "AudioDevice",
     "FileSource",
     "MicrophoneSource",
+    "PcmSource",
+    "PushSource",
+    "ReturningMicrophone",
     "list_devices",
+    "list_loudspeakers",
     "load_audio",
 ]
 

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,6 +15,7 @@ import tyro
 
 if TYPE_CHECKING:
     from dfanerf_rt.live.pipeline import LivePipeline
+    from dfanerf_rt.live.sinks.choice import SinkChoice
     from dfanerf_rt.live.stages import AudioSource
     from dfanerf_rt.live.stats import LiveReport
 
@@ -28,13 +29,30 @@ class LiveCommand:
     mic: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Listen to the microphone."""
     audio: Path | None = None
-    """Listen to a sound or video file instead, at the pace at which it would be spoken."""
+    """Listen to a sound or video file instead, at the pace at which it would be spoken. '-' is standard input: WAV, or
+    raw PCM of signed 16-bit little-endian samples, of --rate and --channels."""
+    rate: int | None = None
+    """With --audio -: samples a second of raw PCM, 16000 where it is not given. A WAV says its own."""
+    channels: int | None = None
+    """With --audio -: channels of raw PCM, 1 where it is not given."""
     device: str | None = None
     """Microphone, by number or by a part of its name; see --list-devices."""
     list_devices: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print the microphones and end."""
+    """Print microphones and loudspeakers, and end."""
     out: Path | None = None
-    """Record picture and sound into this MP4."""
+    """Record picture and sound into this MP4. Sinks go together: --out, --window, --voice, --rtmp, --camera."""
+    window: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Show the avatar in a window; Q, Escape or closing it ends."""
+    voice: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Play the avatar's voice, as late as its lips. With --mic use headphones, or the microphone hears it."""
+    voice_device: str | None = None
+    """Loudspeaker, by number or by a part of its name; see --list-devices."""
+    rtmp: str | None = None
+    """Stream to this address, like rtmp://HOST/APPLICATION/KEY."""
+    camera: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Be a virtual camera that other programs can choose."""
+    camera_device: str | None = None
+    """The virtual camera's device, like /dev/video10; the first free one where it is not given."""
     stats: Path | None = None
     """Write one JSON object a second into this file."""
     duration: float | None = None
@@ -84,8 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _speak(command: LiveCommand, source: AudioSource) -> int:
     from dfanerf_rt.live.chain import MotionControls, load_chain
     from dfanerf_rt.live.pipeline import LiveConfig, LivePipeline
-    from dfanerf_rt.live.sinks.mp4 import Mp4Sink
-    from dfanerf_rt.live.stages import Sink
+    from dfanerf_rt.live.sinks.choice import open_sinks
 
     controls = MotionControls(command.temperature, command.look_at, command.hold_still)
     chain = load_chain(
@@ -97,13 +114,15 @@ def _speak(command: LiveCommand, source: AudioSource) -> int:
         controls=controls,
     )
     width, height = chain.renderer.width, chain.renderer.height
-    sinks: list[Sink] = [] if command.out is None else [Mp4Sink(command.out, width, height, command.mark)]
+    asked: list[LivePipeline] = []
+    sinks = open_sinks(_sinks(command), width, height, on_close=lambda: asked[0].stop())
     config = LiveConfig(realtime=not command.fast)
     pipeline = LivePipeline(source, chain.encoder, chain.motion, chain.renderer, sinks, config)
+    asked.append(pipeline)
     with _stop_on_signal(pipeline), _reporter(command) as on_stats:
         report = pipeline.run(command.duration, on_stats)
     _print_report(command, report, chain.motion_name)
-    return 0
+    return _print_lost_sinks(report)
 
 
 def _check(command: LiveCommand) -> None:
@@ -116,29 +135,54 @@ def _check(command: LiveCommand) -> None:
         raise DfanerfError("--fast goes with --audio: nobody speaks faster than real time into a microphone")
     if command.device is not None and not command.mic:
         raise DfanerfError("--device goes with --mic")
+    if not _from_pipe(command) and (command.rate is not None or command.channels is not None):
+        raise DfanerfError("--rate and --channels go with --audio -: files and microphones say their own")
+    if _from_pipe(command) and sys.stdin.isatty():
+        raise DfanerfError("--audio - reads a pipe, like: espeak-ng --stdout 'Good day' | dfanerf-live --audio -")
     if command.duration is not None and not command.duration > 0:
         raise DfanerfError(f"--duration is {command.duration}, expected a positive number of seconds")
+    if command.voice_device is not None and not command.voice:
+        raise DfanerfError("--voice-device goes with --voice")
+    if command.camera_device is not None and not command.camera:
+        raise DfanerfError("--camera-device goes with --camera")
+    live_only = [name for name in ("window", "voice", "camera", "rtmp") if getattr(command, name)]
+    if command.fast and live_only:
+        raise DfanerfError(f"--fast goes with --out alone: --{live_only[0]} shows what happens now")
     if command.out is not None:
         check_out(command.out)
 
 
-def _source(command: LiveCommand) -> AudioSource:
-    from dfanerf_rt.audio.sources import FileSource, MicrophoneSource
+def _sinks(command: LiveCommand) -> SinkChoice:
+    from dfanerf_rt.live.sinks.choice import SinkChoice
 
+    chosen = {field.name: getattr(command, field.name) for field in fields(SinkChoice)}
+    return SinkChoice(**chosen)
+
+
+def _from_pipe(command: LiveCommand) -> bool:
+    return command.audio is not None and str(command.audio) == "-"
+
+
+def _source(command: LiveCommand) -> AudioSource:
+    from dfanerf_rt.audio.sources import FileSource, PcmSource, ReturningMicrophone
+
+    if _from_pipe(command):
+        rate_hz = 16_000 if command.rate is None else command.rate
+        channels = 1 if command.channels is None else command.channels
+        return PcmSource(sys.stdin.buffer, rate_hz, channels, realtime=not command.fast)
     if command.audio is not None:
         return FileSource(command.audio, realtime=not command.fast)
-    return MicrophoneSource(command.device)
+    return ReturningMicrophone(command.device, on_change=lambda line: print(f"dfanerf-live: {line}", file=sys.stderr))
 
 
 def _print_devices() -> int:
-    from dfanerf_rt.audio.sources import list_devices
+    from dfanerf_rt.audio.sources import list_devices, list_loudspeakers
 
-    devices = list_devices()
-    if not devices:
-        print("no microphone found")
-    for device in devices:
-        default = "  (default)" if device.is_default else ""
-        print(f"{device.index:3}  {device.name}  {device.rate_hz} Hz, {device.channels} channels{default}")
+    for what, devices in (("microphones", list_devices()), ("loudspeakers", list_loudspeakers())):
+        print(f"{what}:" if devices else f"no {what} found")
+        for device in devices:
+            default = "  (default)" if device.is_default else ""
+            print(f"{device.index:3}  {device.name}  {device.rate_hz} Hz, {device.channels} channels{default}")
     return 0
 
 
@@ -169,7 +213,7 @@ def _reporter(command: LiveCommand) -> Iterator[Callable[[dict[str, Any]], None]
             stream = stack.enter_context(command.stats.open("w", encoding="utf-8", buffering=1))
         terminal = sys.stderr.isatty()
         if terminal:
-            heard = "the microphone" if command.mic else str(command.audio)
+            heard = "the microphone" if command.mic else "standard input" if _from_pipe(command) else command.audio
             print(f"listening to {heard}; Ctrl-C ends", file=sys.stderr)
             stack.callback(lambda: print(file=sys.stderr))
 
@@ -191,7 +235,8 @@ def _reporter(command: LiveCommand) -> Iterator[Callable[[dict[str, Any]], None]
 
 
 def _print_report(command: LiveCommand, report: LiveReport, motion: str) -> None:
-    where = f"{command.out}: " if command.out else "not recorded (no --out): "
+    shown = "".join(f"{sink.name}, " for sink in report.sinks if sink.name != "mp4")
+    where = f"{shown}{command.out}: " if command.out else f"{shown}not recorded (no --out): "
     lost = f", {report.dropped_audio_samples} samples of sound lost" if report.dropped_audio_samples else ""
     latency = (
         ""
@@ -203,3 +248,14 @@ def _print_report(command: LiveCommand, report: LiveReport, motion: str) -> None
         f"{report.dropped_frames} dropped{lost}{latency} ({motion} motion)",
         file=sys.stderr,
     )
+
+
+def _print_lost_sinks(report: LiveReport) -> int:
+    """Say which sinks ended before the show did, and which were too slow; 2 where one was lost."""
+    for sink in report.sinks:
+        if sink.fault is not None:
+            print(f"dfanerf-live: {sink.name} ended after {sink.frames} frames: {sink.fault}", file=sys.stderr)
+        elif sink.dropped_frames or sink.dropped_samples:
+            sound = f" and {sink.dropped_samples} samples of sound" if sink.dropped_samples else ""
+            print(f"{sink.name} was too slow for {sink.dropped_frames} frames{sound}", file=sys.stderr)
+    return 2 if any(sink.fault is not None for sink in report.sinks) else 0

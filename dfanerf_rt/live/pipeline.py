@@ -1,13 +1,13 @@
-"""Sound in, speaking pictures out: three threads, three bounded buffers, one clock.
+"""Sound in, speaking pictures out: three threads and one for each sink, bounded buffers, one clock.
 
 ::
 
-    source ring ─▶ listen ──(requests: drop oldest)──▶ render ──(media: block)──▶ deliver ─▶ sinks
-                     └───────────── sound (media: block) ────────────────────────▶
+    source ring ─▶ listen ──(requests: drop oldest)──▶ render ──(media: block)──▶ deliver ─▶ outlet ─▶ sink
+                     └───────────── sound (media: block) ────────────────────────▶    └──▶ outlet ─▶ sink
 
 The clock is the index of a sound sample: frame k belongs to sample ``k * FRAME_SAMPLES``. In real time a frame whose
-turn has passed is dropped and counted, never queued; sound is only ever lost in the source's ring, which counts it.
-When the sinks fall behind, ``media`` blocks, frames are dropped before they are rendered, and memory stays bounded.
+turn has passed is dropped and counted, never queued. A sink that falls behind loses its own pictures, and after all
+of them its own sound, counted by its outlet; one that dies is reported, and the others go on until none is left.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import numpy as np
 import torch
 
 from dfanerf_rt.audio.ring import CHUNK_SAMPLES, SAMPLE_RATE_HZ, AudioChunk
-from dfanerf_rt.errors import DfanerfError
+from dfanerf_rt.live.mark import draw_mark
+from dfanerf_rt.live.outlets import Outlet
 from dfanerf_rt.live.queues import BoundedQueue, WhenFull
 from dfanerf_rt.live.stages import (
     FRAME_SAMPLES,
@@ -51,9 +52,11 @@ class LiveConfig:
     waiting_frames: int = 2
     """Frames that may wait for the renderer."""
     waiting_media: int = 256
-    """Chunks of sound and pictures that may wait for the sinks: about 2 s."""
+    """Chunks of sound and pictures that may wait for each sink: about 2 s."""
     most_lookahead_s: float = 2.0
     """An encoder that wants more silence than this after the end of the sound is broken."""
+    mark: bool = False
+    """Draw the visible mark "synthetic" into every picture, for sinks that do not draw it themselves."""
 
 
 class LivePipeline:
@@ -61,7 +64,8 @@ class LivePipeline:
 
     Args:
         source, encoder, motion, renderer: the stages, see ``dfanerf_rt.live.stages``.
-        sinks: where pictures and sound go; closed at the end, aborted where they failed.
+        sinks: where pictures and sound go, each in a thread of its own; closed at the end, aborted where they failed.
+            The run ends by itself when the last of them has failed.
         config: see :class:`LiveConfig`.
     """
 
@@ -77,14 +81,16 @@ class LivePipeline:
         self.config = config or LiveConfig()
         self.stats = LiveStats()
         self._source, self._encoder, self._motion, self._renderer = source, encoder, motion, renderer
+        self._outlets: list[Outlet] = []
         self._sinks = list(sinks)
         full = WhenFull.DROP_OLDEST if self.config.realtime else WhenFull.BLOCK
         self._requests: BoundedQueue[FrameRequest] = BoundedQueue(self.config.waiting_frames, full)
         self._media: BoundedQueue[Frame | AudioChunk] = BoundedQueue(self.config.waiting_media, WhenFull.BLOCK)
-        self._stop_asked = False
+        self._stop_asked = self._interrupt_asked = False
         self._late_frames = 0
         self._next_index = 0
         self._heard = 0
+        self._ahead = 0
         self._faults: list[tuple[str, BaseException]] = []
 
     @property
@@ -95,6 +101,13 @@ class LivePipeline:
     def stop(self) -> None:
         """End the sound here; what was heard is still rendered and written. For any thread or signal handler."""
         self._stop_asked = True  # a plain flag, because a signal handler must not wait for a lock
+
+    def interrupt(self) -> None:
+        """Forget the sound so far: all frames that are not requested yet show a mouth at rest. For any thread.
+
+        Frames keep their places and their pace, so the first that rests is requested at most 40 ms later.
+        """
+        self._interrupt_asked = True
 
     def run(
         self,
@@ -110,10 +123,13 @@ class LivePipeline:
             on_frame: called from the delivering thread with the index of each frame.
 
         Raises:
-            DfanerfError: the first fault of a stage, after all stages have stopped and the sinks that are whole
-                have been finished with what came so far. Other exceptions are faults of ours and pass as they are.
+            DfanerfError: the first fault of a stage, or of a sink where all of them failed, after all stages have
+                stopped and the sinks that are whole have been finished with what came so far. Other exceptions are
+                faults of ours and pass as they are. The fault of one sink among several is in the report.
         """
         limit = None if duration_s is None else round(duration_s * SAMPLE_RATE_HZ)
+        waiting, block = self.config.waiting_media, not self.config.realtime
+        self._outlets = [Outlet(sink, waiting, block) for sink in self._sinks]
         threads = [
             threading.Thread(target=self._guard, args=stage, name=stage[0], daemon=True)
             for stage in (
@@ -149,6 +165,7 @@ class LivePipeline:
             self.config.realtime,
             self.dropped_frames,
             self._source.dropped_samples,
+            tuple(outlet.report() for outlet in self._outlets),
         )
 
     def _watch(self, threads: list[threading.Thread], on_stats: Callable[[dict[str, Any]], None] | None) -> None:
@@ -161,12 +178,17 @@ class LivePipeline:
                 self._source.stop()
             if on_stats and now_s >= started_s + (lines + 1) * STATS_EVERY_S:
                 lines, latest_s = int((now_s - started_s) / STATS_EVERY_S), now_s
-                on_stats(self._line(now_s))
+                on_stats(self.line(now_s))
         if on_stats and (not lines or time.monotonic() - latest_s > STATS_EVERY_S / 2):
-            on_stats(self._line(time.monotonic()))
+            on_stats(self.line(time.monotonic()))
 
-    def _line(self, now_s: float) -> dict[str, Any]:
-        return self.stats.line(now_s, self.dropped_frames, self._source.dropped_samples)
+    def line(self, now_s: float) -> dict[str, Any]:
+        """The figures since the last call, keys as DESIGN's ``--stats``; ``now_s`` is monotonic time."""
+        line = self.stats.line(now_s, self.dropped_frames, self._source.dropped_samples)
+        reports = [outlet.report() for outlet in self._outlets]
+        line["queues"] = {"requests": len(self._requests), "media": len(self._media)}
+        line["sinks"] = {report.name: report.as_json() for report in reports}
+        return line
 
     def _guard(
         self,
@@ -197,6 +219,8 @@ class LivePipeline:
             self._heard = chunk.end
             if not self._media.put(chunk):
                 return
+            if self._interrupt_asked and not self._rest(chunk):
+                return
             if not self._encode(chunk, None):
                 return
         # The encoder looks ahead: silence after the end brings out the frames of the last sound.
@@ -213,9 +237,22 @@ class LivePipeline:
         if self._next_index < n_frames:
             raise RuntimeError(f"the speech encoder gave {self._next_index} of {n_frames} frames")
 
+    def _rest(self, chunk: AudioChunk) -> bool:
+        """Begin the encoder anew at the next frame that is not requested, with silence up to ``chunk``."""
+        self._interrupt_asked = False
+        self._encoder.reset()
+        behind = chunk.start - self._next_index * FRAME_SAMPLES
+        self._ahead = max(-behind, 0)
+        silence = np.zeros(max(behind, 0), np.float32)
+        return self._encode(AudioChunk(silence, chunk.start - len(silence), chunk.captured_s), None)
+
     def _encode(self, chunk: AudioChunk, n_frames: int | None) -> bool:
         """Request the frames that ``chunk`` completes, up to ``n_frames`` in all; False when nobody renders now."""
-        for code in torch.as_tensor(self._encoder.push(chunk.samples)):
+        samples = chunk.samples
+        if self._ahead:  # only after an interruption: this sound is older than the frame at which the encoder begins
+            skipped = min(self._ahead, len(samples))
+            samples, self._ahead = samples[skipped:], self._ahead - skipped
+        for code in torch.as_tensor(self._encoder.push(samples)):
             if n_frames is not None and self._next_index >= n_frames:
                 break
             self._motion.hear(code)
@@ -243,33 +280,29 @@ class LivePipeline:
             # A buffer of its own for each frame, because the sinks read it while the next one is rendered.
             image = torch.empty(self._renderer.height, self._renderer.width, 3, dtype=torch.uint8)
             self._renderer.render(image)
+            if self.config.mark:
+                draw_mark(image.numpy())
             self.stats.rendered(1000.0 * (time.monotonic() - began_s))
             if not self._media.put(Frame(request.index, image.numpy(), request.captured_s, request.sound_s)):
                 return
 
     def _deliver(self, on_frame: Callable[[int], None] | None) -> None:
         while (item := self._media.get()) is not None:
-            if isinstance(item, AudioChunk):
-                for sink in self._sinks:
-                    sink.write_audio(item)
-                continue
-            self.stats.delivered(item, time.monotonic())
-            for sink in self._sinks:
-                sink.write_frame(item)
-            if on_frame:
+            if isinstance(item, Frame):
+                self.stats.delivered(item, time.monotonic())
+            alive = [outlet.put(item) for outlet in self._outlets]
+            if alive and not any(alive):
+                raise next(outlet.fault for outlet in self._outlets if outlet.fault is not None)
+            if on_frame and isinstance(item, Frame):
                 on_frame(item.index)
 
     def _finish(self) -> None:
         """Close the sinks, and raise the first fault."""
-        broken = any(name == "deliver" for name, _ in self._faults)
-        for sink in self._sinks:
-            try:
-                if broken:
-                    sink.abort()
-                else:
-                    sink.close()
-            except DfanerfError as fault:
-                self._faults.append(("close", fault))
+        for outlet in self._outlets:
+            outlet.close()
+        faults = [outlet.fault for outlet in self._outlets if outlet.fault is not None]
+        if faults and len(faults) == len(self._outlets):
+            self._faults.append(("sinks", faults[0]))
         if self._faults:
             raise self._faults[0][1]
 
@@ -282,5 +315,5 @@ class LivePipeline:
         for thread in threads:
             if thread.ident is not None:
                 thread.join(5.0)
-        for sink in self._sinks:
-            sink.abort()
+        for outlet in self._outlets:
+            outlet.abort()

@@ -62,6 +62,10 @@ class BoundedQueue(Generic[T]):
             self._changed.notify_all()
             return item
 
+    def __len__(self) -> int:
+        """Items that wait now."""
+        return len(self._items)
+
     def close(self, discard: bool = False) -> None:
         """Take no more items; ``discard`` throws away those still waiting."""
         with self._changed:

@@ -40,6 +40,9 @@ class SpeechEncoder(Protocol):
     def push(self, samples: np.ndarray) -> Any:
         """Take (n,) float32 samples; return the (m, 32) codes that they complete, m may be 0."""
 
+    def reset(self) -> None:
+        """Forget the sound so far; the next sample is sample 0, after silence."""
+
 
 class Motion(Protocol):
     """Head pose and eyes, one call a frame."""
@@ -102,7 +105,11 @@ class Frame:
 
 
 class Sink(Protocol):
-    """Where frames and sound go. All calls come from one thread."""
+    """Where frames and sound go. All calls come from one thread, the sink's own (``dfanerf_rt.live.outlets``)."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
 
     def write_audio(self, chunk: AudioChunk) -> None:
         """Take sound; chunks come in order."""

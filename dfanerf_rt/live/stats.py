@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from dfanerf_rt.live.outlets import SinkReport
 from dfanerf_rt.live.stages import FPS, Frame
 
 
@@ -36,6 +37,8 @@ class LiveReport:
     render_ms_p50: float
     """Fold and march of one picture."""
     render_ms_p95: float
+    sinks: tuple[SinkReport, ...] = ()
+    """One row for each sink."""
 
     @property
     def render_fps(self) -> float:
@@ -103,7 +106,13 @@ class LiveStats:
         }
 
     def report(
-        self, now_s: float, sound_s: float, realtime: bool, dropped_frames: int, dropped_audio_samples: int
+        self,
+        now_s: float,
+        sound_s: float,
+        realtime: bool,
+        dropped_frames: int,
+        dropped_audio_samples: int,
+        sinks: tuple[SinkReport, ...] = (),
     ) -> LiveReport:
         """The whole run."""
         frames = len(self._latency_ms)
@@ -121,6 +130,7 @@ class LiveStats:
             latency_ms_p95=_percentile(self._latency_ms, 95) or 0.0,
             render_ms_p50=_percentile(self._render_ms, 50) or 0.0,
             render_ms_p95=_percentile(self._render_ms, 95) or 0.0,
+            sinks=sinks,
         )
 
 

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from dfanerf_rt.audio.intake import SoundIntake
-from dfanerf_rt.audio.microphone import AudioDevice, _choose
+from dfanerf_rt.audio.microphone import AudioDevice, choose_device
 from dfanerf_rt.audio.ring import SampleRing
 from dfanerf_rt.audio.sources import FileSource, load_audio
 from dfanerf_rt.errors import AudioError
@@ -234,9 +234,14 @@ DEVICES = [
 
 
 def test_choosing_a_microphone() -> None:
-    assert _choose(DEVICES, None).index == 3
-    assert _choose(DEVICES[:1], None).index == 0
-    assert _choose(DEVICES, 5).index == _choose(DEVICES, "5").index == _choose(DEVICES, "webcam").index == 5
+    assert choose_device(DEVICES, None).index == 3
+    assert choose_device(DEVICES[:1], None).index == 0
+    assert (
+        choose_device(DEVICES, 5).index
+        == choose_device(DEVICES, "5").index
+        == choose_device(DEVICES, "webcam").index
+        == 5
+    )
     for devices, wanted, said in (
         ([], None, "no microphone found; connect one, or use --audio FILE"),
         (DEVICES, "piano", "no microphone 'piano'; there are 0 'hw:0 Analog', 3 'USB Microphone'"),
@@ -244,7 +249,7 @@ def test_choosing_a_microphone() -> None:
         (DEVICES, 4, "no microphone '4'"),
     ):
         with pytest.raises(AudioError, match=said):
-            _choose(devices, wanted)
+            choose_device(devices, wanted)
 
 
 def test_real_files(shared_data: Path) -> None:

@@ -20,6 +20,9 @@ class LevelEncoder:
         self.held = np.zeros(0, np.float32)
         self.extra = lookahead_frames * FRAME_SAMPLES
 
+    def reset(self) -> None:
+        self.held = np.zeros(0, np.float32)
+
     def push(self, samples: np.ndarray) -> torch.Tensor:
         self.held = np.concatenate([self.held, samples])
         codes = []
@@ -65,7 +68,8 @@ class BarRenderer:
 class MemorySink:
     """Keeps everything."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "memory") -> None:
+        self.name = name
         self.frames: list[int] = []
         self.levels: list[int] = []
         self.delivered_s: list[float] = []

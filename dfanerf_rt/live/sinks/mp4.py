@@ -12,6 +12,8 @@ from dfanerf_rt.live.stages import FPS, Frame
 class Mp4Sink:
     """Records frames at their pts and the sound beside them; arguments as of :class:`Mp4Writer`."""
 
+    name = "mp4"
+
     def __init__(self, path: Path | str, width: int, height: int, mark: bool = True, preset: str = "veryfast") -> None:
         self.writer = Mp4Writer(path, width, height, FPS, SAMPLE_RATE_HZ, mark=mark, preset=preset)
 
