@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from dfanerf_rt.live.pipeline import LivePipeline
     from dfanerf_rt.live.sinks.choice import SinkChoice
     from dfanerf_rt.live.stages import AudioSource
-    from dfanerf_rt.live.stats import LiveReport
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,8 @@ class LiveCommand:
     """Microphone, by number or by a part of its name; see --list-devices."""
     list_devices: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print microphones and loudspeakers, and end."""
+    doctor: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Check device, sound, speed and what is installed, say what to change, and end."""
     out: Path | None = None
     """Record picture and sound into this MP4. Sinks go together: --out, --window, --voice, --rtmp, --camera."""
     window: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -54,7 +54,7 @@ class LiveCommand:
     camera_device: str | None = None
     """The virtual camera's device, like /dev/video10; the first free one where it is not given."""
     stats: Path | None = None
-    """Write one JSON object a second into this file."""
+    """Write one JSON object a second into this file: frames, latency, queues, drops, sinks, memory."""
     duration: float | None = None
     """End after so many seconds of sound."""
     motion: Literal["generated", "recorded", "still"] | None = None
@@ -84,6 +84,10 @@ def run(command: LiveCommand) -> int:
     """Run until the sound ends."""
     if command.list_devices:
         return _print_devices()
+    if command.doctor:
+        from dfanerf_rt.cli.live_doctor import examine
+
+        return examine(command.avatar, command.size, command.lookahead_ms)
     _check(command)
     source = _source(command)
     try:
@@ -100,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _speak(command: LiveCommand, source: AudioSource) -> int:
+    from dfanerf_rt.cli.live_status import print_lost_sinks, report_line, reporting
     from dfanerf_rt.live.chain import MotionControls, load_chain
     from dfanerf_rt.live.pipeline import LiveConfig, LivePipeline
     from dfanerf_rt.live.sinks.choice import open_sinks
@@ -119,10 +124,11 @@ def _speak(command: LiveCommand, source: AudioSource) -> int:
     config = LiveConfig(realtime=not command.fast)
     pipeline = LivePipeline(source, chain.encoder, chain.motion, chain.renderer, sinks, config)
     asked.append(pipeline)
-    with _stop_on_signal(pipeline), _reporter(command) as on_stats:
+    heard = "the microphone" if command.mic else "standard input" if _from_pipe(command) else str(command.audio)
+    with _stop_on_signal(pipeline), reporting(command.stats, f"listening to {heard}; Ctrl-C ends") as on_stats:
         report = pipeline.run(command.duration, on_stats)
-    _print_report(command, report, chain.motion_name)
-    return _print_lost_sinks(report)
+    print(report_line(report, command.out, chain.motion_name, realtime=not command.fast), file=sys.stderr)
+    return print_lost_sinks(report)
 
 
 def _check(command: LiveCommand) -> None:
@@ -201,61 +207,3 @@ def _stop_on_signal(pipeline: LivePipeline) -> Iterator[None]:
     finally:
         for code, handler in previous.items():
             signal.signal(code, handler)
-
-
-@contextmanager
-def _reporter(command: LiveCommand) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Writes each line of statistics to --stats, and shows one line of status on a terminal."""
-    with ExitStack() as stack:
-        stream = None
-        if command.stats is not None:
-            command.stats.parent.mkdir(parents=True, exist_ok=True)
-            stream = stack.enter_context(command.stats.open("w", encoding="utf-8", buffering=1))
-        terminal = sys.stderr.isatty()
-        if terminal:
-            heard = "the microphone" if command.mic else "standard input" if _from_pipe(command) else command.audio
-            print(f"listening to {heard}; Ctrl-C ends", file=sys.stderr)
-            stack.callback(lambda: print(file=sys.stderr))
-
-        def report(line: dict[str, Any]) -> None:
-            if stream is not None:
-                stream.write(json.dumps(line) + "\n")
-            if terminal:
-                latency = line["latency_ms_p50"]
-                shown = "-" if latency is None else f"{latency:.0f}"
-                print(
-                    f"\r{line['t_s']:7.1f} s  {line['fps']:5.1f} fps  sound to picture {shown} ms  "
-                    f"{line['dropped_frames']} frames dropped   ",
-                    end="",
-                    file=sys.stderr,
-                    flush=True,
-                )
-
-        yield report
-
-
-def _print_report(command: LiveCommand, report: LiveReport, motion: str) -> None:
-    shown = "".join(f"{sink.name}, " for sink in report.sinks if sink.name != "mp4")
-    where = f"{shown}{command.out}: " if command.out else f"{shown}not recorded (no --out): "
-    lost = f", {report.dropped_audio_samples} samples of sound lost" if report.dropped_audio_samples else ""
-    latency = (
-        ""
-        if command.fast
-        else f", sound to picture {report.latency_ms_p50:.0f} ms p50, {report.latency_ms_p95:.0f} ms p95"
-    )
-    print(
-        f"{where}{report.sound_s:.1f} s, {report.frames} frames at {report.fps:.1f} fps, "
-        f"{report.dropped_frames} dropped{lost}{latency} ({motion} motion)",
-        file=sys.stderr,
-    )
-
-
-def _print_lost_sinks(report: LiveReport) -> int:
-    """Say which sinks ended before the show did, and which were too slow; 2 where one was lost."""
-    for sink in report.sinks:
-        if sink.fault is not None:
-            print(f"dfanerf-live: {sink.name} ended after {sink.frames} frames: {sink.fault}", file=sys.stderr)
-        elif sink.dropped_frames or sink.dropped_samples:
-            sound = f" and {sink.dropped_samples} samples of sound" if sink.dropped_samples else ""
-            print(f"{sink.name} was too slow for {sink.dropped_frames} frames{sound}", file=sys.stderr)
-    return 2 if any(sink.fault is not None for sink in report.sinks) else 0
