@@ -26,6 +26,7 @@ ROOMS = sorted(module.name for module in pkgutil.iter_modules(dfanerf_rt.__path_
 MODULES = sorted(module.name for module in pkgutil.walk_packages(dfanerf_rt.__path__, "dfanerf_rt."))
 BARE_ROOMS = ("field", "ops", "backends", "render", "train", "motion", "sync", "attributes")
 HEAVY = ("av", "librosa", "mediapipe", "cv2", "rich", "tyro", "soundfile", "soxr", "pyaudio", "nerfacc", "scipy")
+HEAVY += ("aiohttp", "aiortc", "pyvirtualcam")
 
 
 def python(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -40,6 +41,9 @@ def test_every_module_imports_and_has_the_names_it_promises(name: str) -> None:
         pytest.skip("no native module")
     if name.startswith("dfanerf_rt.backends.triton.kernels.") and importlib.util.find_spec("triton") is None:
         pytest.skip("triton is not installed")
+    if name.startswith("dfanerf_rt.live.server."):
+        pytest.importorskip("aiohttp")
+        pytest.importorskip("aiortc")
     module = importlib.import_module(name)
     missing = [public for public in getattr(module, "__all__", []) if not hasattr(module, public)]
     assert not missing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,38 +20,47 @@ _BLOCK_SAMPLES = 1 << 16
 _SNDFILE_STARTS = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b".snd", b"caff", b"fLaC", b"OggS")
 
 
-def load_audio(path: Path | str) -> NDArray[np.float32]:
+def load_audio(path: Path | str, most_s: float = math.inf) -> NDArray[np.float32]:
     """Read the sound of any sound or video file.
+
+    Args:
+        path: of the file.
+        most_s: a longer sound is refused, before more of it is in memory: a small file can hold hours.
 
     Returns:
         (N,) float32 in [-1, 1], mono, 16 kHz: what :class:`~dfanerf_rt.audio.intake.SoundIntake` makes of it.
 
     Raises:
-        AudioError: missing, not a sound file, truncated, empty, without a sound track, not finite, or of a rate
-            below 4 or above 768 kHz.
+        AudioError: missing, not a sound file, truncated, empty, without a sound track, not finite, longer
+            than ``most_s``, or of a rate below 4 or above 768 kHz.
     """
     path = Path(path)
     if not path.is_file():
         raise AudioError(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
     try:
-        return _decoded(path)
+        return _decoded(path, most_s)
     except (AudioError, OSError) as fault:
         raise AudioError(f"{path}: {fault}") from fault
 
 
-def _decoded(path: Path) -> NDArray[np.float32]:
+def _decoded(path: Path, most_s: float) -> NDArray[np.float32]:
     with path.open("rb") as stream:
         start = stream.read(4)
     if not start:
         raise AudioError("the file is empty")
     _refuse_truncated_wav(path)
     _refuse_truncated_ogg(path)
-    samples = _read_soundfile(path) if start in _SNDFILE_STARTS else None
+    samples = _read_soundfile(path, most_s) if start in _SNDFILE_STARTS else None
     if samples is None:
-        samples = _read_av(path)
+        samples = _read_av(path, most_s)
     if not len(samples):
         raise AudioError("holds no sound (0 samples at 16 kHz)")
     return samples
+
+
+def _refuse_long(intake: SoundIntake, most_s: float) -> None:
+    if intake.n_taken > most_s * intake.rate_hz:
+        raise AudioError(f"holds more than {most_s:g} s of sound")
 
 
 def _refuse_truncated_wav(path: Path) -> None:
@@ -85,7 +95,7 @@ def _refuse_truncated_ogg(path: Path) -> None:
         raise AudioError("truncated (the last page of an Ogg file is missing; if it was recorded so, encode it again)")
 
 
-def _read_soundfile(path: Path) -> NDArray[np.float32] | None:
+def _read_soundfile(path: Path, most_s: float) -> NDArray[np.float32] | None:
     """(n,) at 16 kHz, or None where libsndfile cannot read the file."""
     import soundfile
 
@@ -95,6 +105,7 @@ def _read_soundfile(path: Path) -> NDArray[np.float32] | None:
             parts = []
             while len(block := stored.read(_BLOCK_SAMPLES, dtype="float32", always_2d=True)):
                 parts.append(intake.push(block))
+                _refuse_long(intake, most_s)
             if intake.n_taken < stored.frames - intake.rate_hz // 10:
                 raise AudioError(f"truncated ({intake.n_taken} of {stored.frames} samples)")
     except soundfile.LibsndfileError:
@@ -102,7 +113,7 @@ def _read_soundfile(path: Path) -> NDArray[np.float32] | None:
     return np.concatenate([*parts, intake.flush()])
 
 
-def _read_av(path: Path) -> NDArray[np.float32]:
+def _read_av(path: Path, most_s: float) -> NDArray[np.float32]:
     """(n,) at 16 kHz from the first sound track, by PyAV."""
     import av
 
@@ -119,6 +130,7 @@ def _read_av(path: Path) -> NDArray[np.float32]:
             for block in _av_blocks(container, stream):
                 intake = intake or SoundIntake(stream.rate, block.shape[1])
                 parts.append(intake.push(block))
+                _refuse_long(intake, most_s)
     except (av.FFmpegError, ValueError) as fault:
         what = "truncated or damaged" if intake else "not a sound or video file"
         raise AudioError(f"{what} ({getattr(fault, 'strerror', None) or fault})") from fault

@@ -1,4 +1,4 @@
-"""``dfanerf-live [AVATAR] (--mic | --audio FILE)``: the avatar speaks what it hears, in real time."""
+"""``dfanerf-live [AVATAR] (--mic | --audio FILE | --web)``: the avatar speaks what it hears, in real time."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     from dfanerf_rt.live.stages import AudioSource
 
 
+WEB_OPTIONS = ("avatar", "web", "host", "port", "token", "certificate", "key", "sessions", "size", "mark")
+
+
 @dataclass(frozen=True)
 class LiveCommand:
-    """Let an avatar speak what a microphone or a sound file says, in real time. Ctrl-C finishes the file and ends."""
+    """Let an avatar speak what a microphone, a sound file, a pipe or a browser says, in real time. Ctrl-C finishes the
+    file and ends."""
 
     avatar: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[AVATAR]")] = "presenter"
     """Avatar file, or 'presenter', the bundled one."""
@@ -29,6 +33,20 @@ class LiveCommand:
     audio: Path | None = None
     """Listen to a sound or video file instead, at the pace at which it would be spoken. '-' is standard input: WAV, or
     raw PCM of signed 16-bit little-endian samples, of --rate and --channels."""
+    web: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Serve a page that sends its microphone and sees the avatar, to several browsers. AVATAR may be a folder then."""
+    host: str = "127.0.0.1"
+    """With --web: the address to serve at. Any but this machine's own needs a token."""
+    port: int = 8090
+    """With --web: the port; 0 takes a free one."""
+    token: str | None = None
+    """With --web: a secret that browsers have to know; or set DFANERF_TOKEN, which other users do not see."""
+    certificate: Path | None = None
+    """With --web: PEM file to serve over TLS with, without which browsers elsewhere give no microphone."""
+    key: Path | None = None
+    """With --web: PEM file with the certificate's key."""
+    sessions: int = 4
+    """With --web: browsers at once."""
     rate: int | None = None
     """With --audio -: samples a second of raw PCM, 16000 where it is not given. A WAV says its own."""
     channels: int | None = None
@@ -89,6 +107,10 @@ def run(command: LiveCommand) -> int:
 
         return examine(command.avatar, command.size, command.lookahead_ms)
     _check(command)
+    if command.web:
+        from dfanerf_rt.cli.live_web import serve
+
+        return serve(command)
     source = _source(command)
     try:
         return _speak(command, source)
@@ -135,8 +157,10 @@ def _check(command: LiveCommand) -> None:
     from dfanerf_rt.cli.render import check_out
     from dfanerf_rt.errors import DfanerfError
 
-    if command.mic == (command.audio is not None):
-        raise DfanerfError("give exactly one of --mic and --audio FILE")
+    if [command.mic, command.audio is not None, command.web].count(True) != 1:
+        raise DfanerfError("give exactly one of --mic, --audio FILE and --web")
+    if command.web:
+        _check_web(command)
     if command.fast and command.mic:
         raise DfanerfError("--fast goes with --audio: nobody speaks faster than real time into a microphone")
     if command.device is not None and not command.mic:
@@ -156,6 +180,16 @@ def _check(command: LiveCommand) -> None:
         raise DfanerfError(f"--fast goes with --out alone: --{live_only[0]} shows what happens now")
     if command.out is not None:
         check_out(command.out)
+
+
+def _check_web(command: LiveCommand) -> None:
+    """Options that say nothing to a page are refused, so that nobody waits for what they promise."""
+    from dfanerf_rt.errors import DfanerfError
+
+    for field in fields(LiveCommand):
+        if field.name in WEB_OPTIONS or getattr(command, field.name) == field.default:
+            continue
+        raise DfanerfError(f"--{field.name.replace('_', '-')} does not go with --web: the page chooses, or has it")
 
 
 def _sinks(command: LiveCommand) -> SinkChoice:

@@ -44,8 +44,17 @@ def contents(path: Path) -> tuple[int, int, float]:
 def test_bad_usage_is_one_line(avatar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sound = str(noise(tmp_path / "a.wav", 0.2))
     for arguments, said in (
-        ([], "exactly one of --mic and --audio"),
-        (["--mic", "--audio", sound], "exactly one of --mic and --audio"),
+        ([], "exactly one of --mic, --audio FILE and --web"),
+        (["--mic", "--audio", sound], "exactly one of --mic, --audio FILE and --web"),
+        (["--mic", "--web"], "exactly one of --mic, --audio FILE and --web"),
+        (["--web", "--window"], "--window does not go with --web"),
+        (["--web", "--seed", "3"], "--seed does not go with --web"),
+        (["--web", "--host", "0.0.0.0"], "give a secret with --token"),
+        (["--web", "--host", "0.0.0.0", "--token", "short"], "fewer than 8 characters"),
+        (["--web", "--certificate", "a.pem"], "--certificate and --key go together"),
+        (["--web", "--certificate", "a.pem", "--key", "b.pem"], "no usable certificate"),
+        (["--web", "--sessions", "0"], "expected at least 1"),
+        ([str(tmp_path), "--web"], "holds no avatar"),
         (["--mic", "--fast"], "--fast goes with --audio"),
         (["--audio", sound, "--device", "1"], "--device goes with --mic"),
         (["--audio", sound, "--duration", "0"], "--duration"),
