@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/result_schema.py FILE...        checks files; names the first fault
 
-A document is ``{"kind": "render" | "ops" | "sync" | "lips" | "motion", "machine": {...}, "results": [row, ...]}``; more
-keys may stand beside them.
+A document is ``{"kind": KIND, "machine": {...}, "results": [row, ...]}`` with a KIND of "render", "ops", "sync",
+"lips", "motion" or "live"; more keys may stand beside them.
 """
 
 from __future__ import annotations
@@ -113,7 +113,22 @@ MOTION_ROW: dict[str, Types] = {
 }
 """Keys of a row of ``bench_motion.py --json``: ``value`` is what ``measure`` (docs/motion.md) says of ``count`` frames
 of ``subject``. Where ``seed`` is null it is the mean over seeds, ``spread`` their standard deviation, null of one."""
-ROWS = {"render": RENDER_ROW, "ops": OPS_ROW, "sync": SYNC_ROW, "lips": LIPS_ROW, "motion": MOTION_ROW}
+LIVE_ROW: dict[str, Types] = {
+    "part": (str,),
+    "subject": (str,),
+    "measure": (str,),
+    "value": (float,),
+    "limit": (float, NONE),
+}
+"""Keys of a row of ``soak_live.py --json``; ``limit`` is the most that ``value`` may be."""
+ROWS = {
+    "live": LIVE_ROW,
+    "render": RENDER_ROW,
+    "ops": OPS_ROW,
+    "sync": SYNC_ROW,
+    "lips": LIPS_ROW,
+    "motion": MOTION_ROW,
+}
 
 
 def machine() -> dict[str, Any]:

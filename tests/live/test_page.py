@@ -111,7 +111,7 @@ def picture_of(page: Any, name: str, folder: Path) -> None:
 def test_speak_and_the_avatar_speaks(chromium: Any, avatar: str, tmp_path: Path) -> None:
     with serving(avatar) as address, opened(chromium, address) as page:
         status(page, "Ready")
-        assert page.locator("#avatars option").all_inner_texts() == ["head"]
+        assert page.locator("#avatars option").all_text_contents() == ["head"]
         page.click("#start")
         status(page, "Live")
         page.wait_for_function("document.getElementById('avatar').videoWidth === 128")

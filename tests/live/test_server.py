@@ -288,11 +288,11 @@ def test_four_sessions_stay_apart_and_share_the_weights(studio: Studio) -> None:
             clients = (a, b, c, d)
             renderers = [visit.session._pipeline._renderer for visit in server.visits.values()]
             assert len({id(renderer._session) for renderer in renderers}) == 1  # type: ignore[attr-defined]
-            await until(lambda: all(len(x.heard()) > 4 * 48000 for x in clients), 200, "too little came back")
+            await until(lambda: all(x.n_samples > 4 * 48000 for x in clients), 200, "too little came back")
             assert all(len(client.pictures) > 10 for client in clients)
             return [client.heard()[-2 * 48000 :] for client in clients]
 
-    heard = with_server(studio, work)
+    heard = with_server(studio, work, silent_browser_s=100.0, connect_s=100.0)
     for sound, own_hz in zip(heard, tones_hz, strict=True):
         shares = {tone_hz: strength(sound, tone_hz) for tone_hz in tones_hz}
         assert shares[own_hz] > 0.8, shares

@@ -45,6 +45,7 @@ class Client:
         self.channel.on("message", self.messages.append)
         self.pictures: list[np.ndarray] = []
         self.sound: list[np.ndarray] = []
+        self.n_samples = 0
         self.id = ""
         self.tasks: list[asyncio.Task[None]] = []
         self.pings = True
@@ -60,6 +61,7 @@ class Client:
                 self.pictures.append(frame.to_ndarray(format="rgb24"))
             else:
                 self.sound.append(frame.to_ndarray().reshape(-1, 2)[:, 0])
+                self.n_samples += len(self.sound[-1])
 
     async def ping(self) -> None:
         while self.pings:
