@@ -22,16 +22,12 @@ import numpy as np
 import torch
 from lips_measures import table
 from motion_hour import Wanted, hour_scores, join_scores, stress_scores, style_scores
-from motion_people import CLIP_S, Stranger, adapted, generated, strangers
+from motion_people import CLIP_S, Stranger, adapted, generated, stranger_of_clip, strangers
 from result_schema import machine, write_results
 
-from dfanerf_rt.audio.stress import find_stresses, stress_track
-from dfanerf_rt.clip.format import Clip
-from dfanerf_rt.clip.motion import motion_of_clip
-from dfanerf_rt.errors import ClipError, DfanerfError
+from dfanerf_rt.errors import DfanerfError
 from dfanerf_rt.motion.models import MotionModels
 from dfanerf_rt.motion.track import FPS
-from dfanerf_rt.sync.model import AudioEncoder, encode_audio
 from dfanerf_rt.threads import one_thread
 
 GENERATED, DEAF, TRUTH = "generated", "generated, no sound", "truth"
@@ -69,14 +65,8 @@ def bench_person(person: Stranger, models: MotionModels, arguments: argparse.Nam
 
 def bench_clip(folder: Path, models: MotionModels, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Rows of a real person: style, and stress where there is a voice, over several seeds."""
-    clip = Clip(folder)
-    track, sound = motion_of_clip(clip), clip.audio()
-    if track.fps != FPS:
-        raise ClipError(f"{folder}: {track.fps:g} frames a second, expected {FPS:g}")
-    if sound is None:
-        raise ClipError(f"{folder}: has no sound")
-    code = encode_audio(AudioEncoder.bundled().live(), sound, len(track))
-    person = Stranger(-1, track, code, torch.from_numpy(stress_track(find_stresses(sound), len(track), FPS)).float())
+    person = stranger_of_clip(folder)
+    track, code = person.track, person.audio_code
     personal, _ = adapted(person, models, track.duration_s)
     found: dict[str, list[dict[str, float]]] = {GENERATED: [], DEAF: []}
     for seed in range(CLIP_SEEDS):
@@ -134,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
     rows: list[dict[str, Any]] = []
     try:
         models = MotionModels.load(arguments.models) if arguments.models else MotionModels.bundled()
-        people = strangers(arguments.work, arguments.people, arguments.minutes * 1.02) if arguments.people else []
+        people = strangers(arguments.work, arguments.people, arguments.minutes) if arguments.people else []
         for found in (
             *((lambda person=person: bench_person(person, models, arguments)) for person in people),
             *((lambda clip=clip: bench_clip(clip, models, arguments)) for clip in arguments.clip),

@@ -24,8 +24,8 @@ BEGINNING_FRAMES = 96
 HORIZONS = {"0.2s": 5, "0.5s": 12, "1s": 25, "2s": 50}
 """Frames after the last one that is known."""
 SHORTEST_FRAMES = BEGINNING_FRAMES + max(HORIZONS.values())
-EVERY_FRAMES, N_SAMPLES = 12, 12
-ENCODER_STEPS = 800
+EVERY_FRAMES, N_SAMPLES = 16, 12
+ENCODER_STEPS = 400
 _DECODED_FRAMES = 48
 """Of the path in front of a block, the block among them; an LSTM has settled by then."""
 HELD_POSE = "last pose held"

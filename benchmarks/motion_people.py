@@ -10,16 +10,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dfanerf_rt.audio.stress import find_stresses, stress_track
+from dfanerf_rt.clip.format import Clip
+from dfanerf_rt.clip.motion import motion_of_clip
 from dfanerf_rt.clip.motion_corpus import MotionCorpus, MotionCorpusConfig, build_motion_corpus
 from dfanerf_rt.errors import ClipError
 from dfanerf_rt.motion.generator import MotionGenerator
 from dfanerf_rt.motion.models import MotionModels
 from dfanerf_rt.motion.person import PersonalMotion
 from dfanerf_rt.motion.track import FPS, MotionTrack
+from dfanerf_rt.sync.model import AudioEncoder, encode_audio
 from dfanerf_rt.train.person_motion import Outcome, PersonalTraining, adapt_motion
 
 OTHER_SEED = 1
 CLIP_S = 180.0
+_SPARE = 61 / 60
+"""What comes out differs a little from what is asked for."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,8 @@ def strangers(folder: Path, n_people: int, minutes: float) -> list[Stranger]:
     Raises:
         ClipError: the folder holds other people.
     """
-    config = MotionCorpusConfig(hours=n_people * minutes / 60.0, seed=OTHER_SEED, n_personas=n_people)
+    hours = n_people * minutes * _SPARE / 60.0
+    config = MotionCorpusConfig(hours=hours, seed=OTHER_SEED, n_personas=n_people)
     return list(people_of(build_motion_corpus(folder, config)))
 
 
@@ -67,6 +74,22 @@ def people_of(corpus: MotionCorpus) -> Iterator[Stranger]:
         yield Stranger(
             number, track, torch.cat([take.audio_code for take in own]), torch.cat([take.stress for take in own])
         )
+
+
+def stranger_of_clip(folder: Path) -> Stranger:
+    """The real person of a prepared clip.
+
+    Raises:
+        ClipError: it is none, has no sound, or another rate than 25 frames a second.
+    """
+    clip = Clip(folder)
+    track, sound = motion_of_clip(clip), clip.audio()
+    if track.fps != FPS:
+        raise ClipError(f"{folder}: {track.fps:g} frames a second, expected {FPS:g}")
+    if sound is None:
+        raise ClipError(f"{folder}: has no sound")
+    code = encode_audio(AudioEncoder.bundled().live(), sound, len(track))
+    return Stranger(-1, track, code, torch.from_numpy(stress_track(find_stresses(sound), len(track), FPS)).float())
 
 
 def adapted(

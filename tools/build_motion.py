@@ -37,7 +37,7 @@ HEAD = MotionConfig(input_dim=6, beta=0.01)
 EYES = MotionConfig(input_dim=EYE_DIM, latent_dim=6, length_frames=32.0, beta=0.1)
 HEAD_ENCODER = CrossModalConfig(guidance=6.0)
 EYES_ENCODER = CrossModalConfig()
-MOTION_STEPS, ENCODER_STEPS, CLOCK_STEPS = 4000, 4000, 1500
+MOTION_STEPS, ENCODER_STEPS, CLOCK_STEPS = 2500, 2500, 1500
 
 Take = tuple[Tensor, Tensor]
 """Normalised motion (T, C), and audio codes (T, 32)."""

@@ -78,7 +78,7 @@ class MotionGenerator:
         """The head pose (6,) and eye code (16,) of the next frame."""
         live, person = self._live, self.person
         live.ease(self.hold_still, self.look_at)
-        still, right, down = live.eased[1].tolist()
+        still, right, down = live.eased[1]
         head = live.head_style.next(live.head.next(), 1 - still, _turned(person.head, right, down))
         eyes = live.eye_style.next(live.eyes.next(), 1 - still)
         closure = live.blinks.next(live.hurry(), self.temperature)
@@ -118,7 +118,7 @@ class _Live:
             Styled(style, stream.recent_mean())
             for style, stream in ((person.head, self.head), (person.eyes, self.eyes))
         )
-        self.eased = torch.zeros(2, 3)
+        self.eased = [[0.0] * 3, [0.0] * 3]
         """Hold-still, and degrees to the right and down: once and twice low-pass filtered."""
         self._clock = models.clock
         self._codes: dict[int, Tensor] = {}
@@ -142,8 +142,10 @@ class _Live:
 
     def ease(self, hold_still: bool, look_at: tuple[float, float] | None) -> None:
         right, down = look_at or (0.0, 0.0)
-        self.eased[0] += _EASE * (torch.tensor([float(hold_still), right, down]) - self.eased[0])
-        self.eased[1] += _EASE * (self.eased[0] - self.eased[1])
+        once, twice = self.eased
+        for k, wanted in enumerate((float(hold_still), right, down)):
+            once[k] += _EASE * (wanted - once[k])
+            twice[k] += _EASE * (once[k] - twice[k])
 
     def state(self) -> dict[str, Any]:
         frames = sorted(self._codes)
@@ -153,7 +155,7 @@ class _Live:
             "blinks": self.blinks.state(),
             "head_style": self.head_style.state(),
             "eyes_style": self.eye_style.state(),
-            "eased": self.eased.clone(),
+            "eased": torch.tensor(self.eased, dtype=torch.float64),
             "code_frames": torch.tensor(frames, dtype=torch.int64),
             "codes": torch.stack([self._codes[frame] for frame in frames])
             if frames
@@ -180,7 +182,7 @@ class _Live:
         self.blinks.restore(state["blinks"])
         self.head_style.restore(state["head_style"])
         self.eye_style.restore(state["eyes_style"])
-        self.eased = state["eased"].clone()
+        self.eased = state["eased"].tolist()
         self._codes = dict(zip(state["code_frames"].tolist(), state["codes"].clone().unbind(), strict=True))
 
 

@@ -127,3 +127,37 @@ def test_refuses(tmp_path: Path) -> None:
     tensors.pop("network.enter.weight")
     with pytest.raises(AvatarError, match=r"network\.enter\.weight"):
         CrossModalEncoder.from_tensors(tensors, MOTION, CONFIG)
+
+
+def test_guidance_counts_what_the_sound_adds_several_times() -> None:
+    """In natural parameters the evidence is linear in the guidance: 0 is deaf, 1 as trained, 2 as far again."""
+    model, given = encoder(), inputs()
+    found = {}
+    for times in (0.0, 1.0, 2.0):
+        other = CrossModalEncoder(MOTION, replace(CONFIG, guidance=times)).eval()
+        other.load_state_dict(model.state_dict())
+        with torch.no_grad():
+            found[times] = other.guided(**given)
+    torch.testing.assert_close(found[1.0].mean, model(**given).mean)
+    deaf = model(**{**given, "sound_known": torch.zeros_like(given["sound_known"])})
+    torch.testing.assert_close(found[0.0].mean, deaf.mean, atol=1e-5, rtol=1e-4)
+
+    def natural(times: float) -> tuple[Tensor, Tensor]:
+        factor = found[times].whitened_factor
+        precision = factor @ factor.mT
+        return precision, (precision @ found[times].whitened_mean[..., None])[..., 0]
+
+    for zero, one, two in zip(*(natural(times) for times in (0.0, 1.0, 2.0)), strict=True):
+        sharper = (one - zero).abs() > 1e-3
+        torch.testing.assert_close((two - zero)[sharper], 2 * (one - zero)[sharper], atol=1e-3, rtol=0.02)
+
+
+def test_who_hears_nothing_is_not_guided() -> None:
+    given = inputs()
+    given["sound_known"] = torch.zeros_like(given["sound_known"])
+    model = encoder()
+    guided = CrossModalEncoder(MOTION, replace(CONFIG, guidance=9.0)).eval()
+    guided.load_state_dict(model.state_dict())
+    torch.testing.assert_close(guided.guided(**given).mean, model(**given).mean, rtol=0, atol=0)
+    with pytest.raises(AvatarError, match="guidance is -1"):
+        CrossModalConfig.from_dict({"guidance": -1.0})
