@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 import tempfile
 from collections.abc import AsyncIterator
 from importlib import resources
@@ -33,6 +34,7 @@ FILES = {
 }
 """All that is served; nothing is looked up by what a browser says."""
 MOST_JSON_BYTES = 200_000
+MOST_SEED = 2**31
 CUSHION_S = 0.04
 
 
@@ -150,6 +152,7 @@ class WebServer:
         self, sdp: str, avatar: str | None, seed: int | None, temperature: float, lookahead_ms: float
     ) -> web.Response:
         controls = MotionControls(temperature=temperature)
+        seed = secrets.randbelow(MOST_SEED) if seed is None else seed
         chain = await asyncio.to_thread(self.studio.chain, avatar, seed, lookahead_ms, controls)
         buffer_s = self.config.most_upload_s + 1.0
         session = LiveSession(chain, buffer_s=buffer_s, cushion_s=CUSHION_S, mark=self.mark)
@@ -184,8 +187,8 @@ def _wishes(body: Any) -> dict[str, Any]:
     avatar, seed = body.get("avatar"), body.get("seed")
     if avatar is not None and not isinstance(avatar, str):
         raise ValueError("'avatar' is no text")
-    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31):
-        raise ValueError("'seed' is no whole number from 0 to 2147483647")
+    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < MOST_SEED):
+        raise ValueError(f"'seed' is no whole number from 0 to {MOST_SEED - 1}")
     numbers = {}
     for name, usual, most in (("temperature", 1.0, 4.0), ("lookahead_ms", LIVE_LOOKAHEAD_MS, 1000.0)):
         value = body.get(name, usual)
