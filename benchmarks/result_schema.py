@@ -122,12 +122,12 @@ LIVE_ROW: dict[str, Types] = {
 }
 """Keys of a row of ``soak_live.py --json``; ``limit`` is the most that ``value`` may be."""
 ROWS = {
-    "live": LIVE_ROW,
     "render": RENDER_ROW,
     "ops": OPS_ROW,
     "sync": SYNC_ROW,
     "lips": LIPS_ROW,
     "motion": MOTION_ROW,
+    "live": LIVE_ROW,
 }
 
 

@@ -19,6 +19,7 @@ OPTIONAL_MODULES = {
     "av": "av",
     "librosa": "librosa",
     "pyaudio": "pyaudio",
+    "aiohttp": "aiohttp",
     "aiortc": "aiortc",
     "pyvirtualcam": "pyvirtualcam",
 }

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import tyro
 
@@ -209,7 +210,8 @@ def _source(command: LiveCommand) -> AudioSource:
     if _from_pipe(command):
         rate_hz = 16_000 if command.rate is None else command.rate
         channels = 1 if command.channels is None else command.channels
-        return PcmSource(sys.stdin.buffer, rate_hz, channels, realtime=not command.fast)
+        stream = cast(BufferedReader, sys.stdin.buffer)
+        return PcmSource(stream, rate_hz, channels, realtime=not command.fast)
     if command.audio is not None:
         return FileSource(command.audio, realtime=not command.fast)
     return ReturningMicrophone(command.device, on_change=lambda line: print(f"dfanerf-live: {line}", file=sys.stderr))

@@ -12,7 +12,6 @@ of them its own sound, counted by its outlet; one that dies is reported, and the
 
 from __future__ import annotations
 
-import gc
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ import numpy as np
 import torch
 
 from dfanerf_rt.audio.ring import CHUNK_SAMPLES, SAMPLE_RATE_HZ, AudioChunk
+from dfanerf_rt.live.frozen import frozen_garbage
 from dfanerf_rt.live.mark import draw_mark
 from dfanerf_rt.live.outlets import Outlet
 from dfanerf_rt.live.queues import BoundedQueue, WhenFull
@@ -142,20 +142,17 @@ class LivePipeline:
         # the cost. The native renderer has threads of its own.
         torch_threads = torch.get_num_threads()
         torch.set_num_threads(1)
-        # A garbage collection that walks all that torch and the avatar have loaded stops every thread for 90 ms. None
-        # of that becomes garbage meanwhile, so the collector leaves it out until the end.
-        gc.freeze()
         try:
-            self._source.start()
-            self.stats.start(time.monotonic())
-            for thread in threads:
-                thread.start()
-            self._watch(threads, on_stats)
+            with frozen_garbage():
+                self._source.start()
+                self.stats.start(time.monotonic())
+                for thread in threads:
+                    thread.start()
+                self._watch(threads, on_stats)
         except BaseException:
             self._abandon(threads)
             raise
         finally:
-            gc.unfreeze()
             torch.set_num_threads(torch_threads)
         self._source.stop()
         self._finish()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from dfanerf_rt.audio.sources import FileSource, load_audio
 from dfanerf_rt.clip.format import write_wav
 from dfanerf_rt.errors import AudioError, DfanerfError
+from dfanerf_rt.live.frozen import frozen_garbage
 from dfanerf_rt.live.pipeline import LiveConfig, LivePipeline
 from dfanerf_rt.live.sinks.mp4 import Mp4Sink
 from tests.live.doubles import BarRenderer, CountingMotion, LevelEncoder, MemorySink
@@ -104,6 +106,14 @@ def test_a_slow_sink_loses_pictures_and_no_sound(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.concatenate(sink.sound), samples)
     assert report.frames + report.dropped_frames == 50
     assert len(sink.frames) + report.sinks[0].dropped_frames == report.frames and report.sinks[0].dropped_frames > 10
+
+
+def test_what_is_loaded_is_left_to_the_collector_when_the_last_has_ended() -> None:
+    with frozen_garbage():
+        with frozen_garbage():
+            assert gc.get_freeze_count() > 0
+        assert gc.get_freeze_count() > 0, "the first goes on"
+    assert gc.get_freeze_count() == 0
 
 
 def test_duration_and_stop(tmp_path: Path) -> None:

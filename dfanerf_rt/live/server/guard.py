@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from dfanerf_rt.live.server.config import WebConfig
 
@@ -32,7 +33,7 @@ def refusal(status: int, reason: str) -> web.Response:
     return web.json_response({"error": reason}, status=status)
 
 
-def guard(config: WebConfig) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def guard(config: WebConfig) -> Middleware:
     """The middleware that every request passes."""
 
     @web.middleware

@@ -18,7 +18,9 @@ from dfanerf_rt.live.moments import Moment
 VIDEO_TIME_BASE = Fraction(1, 90_000)
 VOICE_SAMPLES = 320
 """20 ms, a packet of Opus."""
-WAITING_PICTURES, WAITING_VOICE = 5, 25
+WAITING_PICTURES = 5
+WAITING_VOICE = 75
+"""1.5 s, more than waits in a session: after a stall late pictures go, and the voice stays whole."""
 
 
 class _QueueTrack(MediaStreamTrack):
