@@ -129,11 +129,15 @@ class LiveSession:
         self._loop = asyncio.get_running_loop()
         self._thread.start()
 
-    async def aclose(self) -> None:
-        """End at once, and raise what went wrong meanwhile."""
+    def stop(self) -> None:
+        """Begin to end, without waiting for it; :meth:`aclose` does."""
         self._source.stop()
         self._pipeline.stop()
         self._sink.let_go()
+
+    async def aclose(self) -> None:
+        """End at once, and raise what went wrong meanwhile."""
+        self.stop()
         if self._loop is not None:
             await asyncio.to_thread(self._thread.join)
         if self._fault is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -130,3 +132,24 @@ def test_speech_is_piped_in(avatar: Path, tmp_path: Path) -> None:
         [*LIVE, str(avatar), "--audio", "-"], input=b"", capture_output=True, timeout=300, check=False
     )
     assert empty.returncode == 2 and b"standard input: ended without any sound" in empty.stderr
+
+
+def test_a_port_in_use_is_one_line(avatar: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("aiohttp")
+    pytest.importorskip("aiortc")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert main([str(avatar), "--web", "--port", str(port)]) == 2
+    said = capsys.readouterr().err
+    assert f"cannot serve at 127.0.0.1:{port}" in said and "another --port" in said and said.count("\n") == 1
+
+
+def test_without_what_the_page_needs_that_is_said(
+    avatar: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "aiortc" else found(name))
+    assert main([str(avatar), "--web"]) == 2
+    assert "--web needs aiortc: pip install 'dfanerf-rt[web]'" in capsys.readouterr().err

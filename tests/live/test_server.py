@@ -7,6 +7,7 @@ import io
 import json
 import socket
 import subprocess
+import threading
 import wave
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -41,7 +42,10 @@ def with_server(studio: Studio, work: Callable[[str, Any, WebServer], Awaitable[
         async with serving(server) as address, aiohttp.ClientSession() as http:
             return await asyncio.wait_for(work(address, http, server), 240)
 
-    return asyncio.run(run())
+    outcome = asyncio.run(run())
+    left = [thread.name for thread in threading.enumerate() if thread.name in ("live session", "render", "listen")]
+    assert not left, "nothing of a session outlives the server"
+    return outcome
 
 
 def wav(seconds: float, frequency_hz: float = 500.0) -> bytes:

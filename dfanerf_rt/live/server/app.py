@@ -36,6 +36,8 @@ FILES = {
 MOST_JSON_BYTES = 200_000
 MOST_SEED = 2**31
 CUSHION_S = 0.04
+LEAVING_S = 10.0
+"""The most that the server waits at its end for browsers that were leaving already."""
 
 
 class WebServer:
@@ -52,6 +54,7 @@ class WebServer:
         self.visits: dict[str, Visit] = {}
         self.totals = Totals()
         self._beginning = 0
+        self._leaving: set[Visit] = set()
         self._files = {
             path: (resources.files("dfanerf_rt.live").joinpath("web", name).read_bytes(), kind)
             for path, (name, kind) in FILES.items()
@@ -170,12 +173,16 @@ class WebServer:
     def _ended(self, visit: Visit) -> None:
         if self.visits.pop(visit.id, None) is not None:
             self.totals.add(visit)
+            self._leaving = {each for each in self._leaving if not each.gone.is_set()} | {visit}
 
     async def _lifetime(self, app: web.Application) -> AsyncIterator[None]:
         offer_own_address()
         yield
         for visit in list(self.visits.values()):
             await visit.end("the server ends")
+        waiting = [asyncio.ensure_future(visit.gone.wait()) for visit in self._leaving]
+        if waiting:
+            await asyncio.wait(waiting, timeout=LEAVING_S)
 
 
 def _wishes(body: Any) -> dict[str, Any]:

@@ -58,6 +58,8 @@ class Visit:
         """The last line of statistics."""
         self.ended_because = ""
         self.speaks_file = False
+        self.gone = asyncio.Event()
+        """Set when nothing of the visit runs any more."""
         self._config, self._on_end = config, on_end
         self._peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._picture, self._voice = PictureTrack(), VoiceTrack()
@@ -110,6 +112,7 @@ class Visit:
         if self.ended_because:
             return
         self.ended_because = reason
+        self.session.stop()  # before anything is waited for, so that it ends even where the server ends first
         LOG.info("session %s: %s", self.id[:6], reason)
         self._on_end(self)
         current = asyncio.current_task()
@@ -118,11 +121,13 @@ class Visit:
                 task.cancel()
         self._picture.stop()
         self._voice.stop()
-        await self._peer.close()
         try:
+            await self._peer.close()
             await self.session.aclose()
         except Exception:  # it is over in any case, and this is the last one to know
             LOG.exception("session %s ended with a fault", self.id[:6])
+        finally:
+            self.gone.set()
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         async def guarded() -> None:
