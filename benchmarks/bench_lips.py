@@ -95,6 +95,9 @@ def bench_speech(bench: Bench) -> None:
                 ]
                 headings = ["voice", *(HEADINGS[name] for name in SPEECH_COLUMNS), "m b p"]
                 _show(f"{part}, {lookahead_ms:g} ms ahead", table(headings, lines))
+        found = all_voices(voices, encoded(bench.encoder.undecided(), bench.live_ms), bench.generic)["all"]
+        bench.keep(part, "undecided", "all", bench.live_ms, found)
+        overall[f"{part}, undecided", bench.live_ms] = found
     columns = (*SPEECH_COLUMNS[:3], "closures_pooled", "roundings")
     lines = [[part, f"{ms:g}", *_values(each, columns)] for (part, ms), each in sorted(overall.items())]
     _show("speech by look-ahead", table(["part", "ms ahead", *(HEADINGS[name] for name in columns)], lines))
@@ -103,6 +106,8 @@ def bench_speech(bench: Bench) -> None:
 def bench_faces(bench: Bench, faces: list[Face]) -> None:
     """Real faces not trained on."""
     overall: dict[float, Scores] = {}
+    undecided = all_faces(faces, encoded(bench.encoder.undecided(), bench.live_ms))["all"]
+    bench.keep("faces", "undecided", "all", bench.live_ms, undecided)
     for lookahead_ms in dict.fromkeys([bench.live_ms, *bench.lookaheads_ms]):
         found = all_faces(faces, encoded(bench.encoder, lookahead_ms))
         for name, scores in found.items():
@@ -116,6 +121,7 @@ def bench_faces(bench: Bench, faces: list[Face]) -> None:
             _show(f"faces not trained on, {lookahead_ms:g} ms ahead", table(headings, lines))
     columns = ("opening_corr", "in_sync", "in_sync_pooled", "in_sync_own", "in_sync_own_pooled")
     lines = [[f"{ms:g}", *_values(each, columns)] for ms, each in sorted(overall.items())]
+    lines.append([f"{bench.live_ms:g}, undecided", *_values(undecided, columns)])
     headings = ["ms ahead", "opening corr.", "in sync", "pooled", "from own offset", "pooled"]
     _show("faces by look-ahead, mean over clips", table(headings, lines))
 

@@ -26,7 +26,10 @@ FRAME_SAMPLES = 640
 FEATURES_PER_FRAME = 4
 LIVE_LOOKAHEAD_MS = 100.0
 """What a live avatar waits for where nobody says otherwise."""
-SYNC_SCHEMA = "dfanerf-sync/2"
+SYNC_SCHEMA = "dfanerf-sync/3"
+_SHIFT_SAMPLES = 120
+"""By which a video frame's own feature is centred after the frame: so a window ends with the look-ahead, to the sample,
+where that is a multiple of 10 ms."""
 _CLAMP = 3.5
 _ASSET = Path(__file__).parent / "assets" / "sync.safetensors"
 N_SIMILARITY = 8
@@ -42,13 +45,17 @@ class SyncConfig:
     lookahead_ms: float = 200.0
     """Sound after a frame that its code may depend on; :meth:`AudioEncoder.with_lookahead` lowers it after training.
     It is added to the latency of a live avatar."""
-    past_ms: float = 310.0
+    past_ms: float = 315.0
     """Sound before a frame that its code may depend on."""
     n_coefficients: int = 28
     """MFCC per 10 ms."""
-    channels: int = 128
+    channels: int = 144
     code_dim: int = 32
     """Length of the audio code; that of the mouth code."""
+    close_from: float = 0.15
+    """Probability of closed lips from which on they begin to close; see :meth:`AudioEncoder.decide`."""
+    close_at: float = 0.45
+    """Probability of closed lips from which on they are closed."""
 
     @property
     def mfcc(self) -> MfccConfig:
@@ -58,20 +65,22 @@ class SyncConfig:
     @property
     def n_past(self) -> int:
         """Feature frames before a video frame's own; their sound begins within ``past_ms``."""
-        return int((self.past_ms * 16 - self.mfcc.latency_samples) // self.mfcc.hop_samples)
+        room = self.past_ms * 16 - self.mfcc.latency_samples + _SHIFT_SAMPLES
+        return int(room // self.mfcc.hop_samples)
 
     @property
     def n_ahead(self) -> int:
         """Feature frames after a video frame's own; their sound ends within ``lookahead_ms``. Below 0 where even the
-        frame's own feature, which spans 12.5 ms on each side, would be too late. As odd or even as ``n_past`` + 1, so
-        that the window is what the convolutions take."""
-        ahead = int((self.lookahead_ms * 16 - self.mfcc.latency_samples) // self.mfcc.hop_samples)
+        frame's own feature would be too late. As odd or even as ``n_past`` + 1, so that the window is what the
+        convolutions take."""
+        room = self.lookahead_ms * 16 - self.mfcc.latency_samples - _SHIFT_SAMPLES
+        ahead = int(room // self.mfcc.hop_samples)
         return ahead - (self.n_past + ahead + 1 + _SHORTEST) % 2
 
     @property
     def effective_lookahead_ms(self) -> float:
-        """Sound that a code waits for, a little less than ``lookahead_ms``."""
-        return (self.n_ahead * self.mfcc.hop_samples + self.mfcc.latency_samples) / 16
+        """Sound that a code waits for: ``lookahead_ms``, or the next shorter one that the convolutions take."""
+        return (self.n_ahead * self.mfcc.hop_samples + self.mfcc.latency_samples + _SHIFT_SAMPLES) / 16
 
     @property
     def n_window(self) -> int:
@@ -86,7 +95,7 @@ class SyncConfig:
     @property
     def lead_samples(self) -> int:
         """Silence put before the sound, so that feature frame 0 opens the window of video frame 0."""
-        return self.n_past * self.mfcc.hop_samples + self.mfcc.latency_samples
+        return self.n_past * self.mfcc.hop_samples + self.mfcc.latency_samples - _SHIFT_SAMPLES
 
     def __post_init__(self) -> None:
         if self.lookahead_ms < 0 or self.past_ms < 12.5 or self.n_taps < 2:
@@ -94,6 +103,8 @@ class SyncConfig:
                 f"past_ms {self.past_ms} and lookahead_ms {self.lookahead_ms} give {self.n_window} feature frames; "
                 f"expected {_SHORTEST + 2} or more, and no negative lookahead"
             )
+        if not 0.0 <= self.close_from < self.close_at <= 1.0:
+            raise ValueError(f"lips close from {self.close_from} to {self.close_at}, expected 0 <= from < at <= 1")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: Path = Path("avatar")) -> SyncConfig:
@@ -128,6 +139,10 @@ class _Residual(nn.Module):
 class AudioEncoder(nn.Module):
     """E_a: a convolutional network over MFCC, one output per four feature frames.
 
+    Each output is three answers: what the mouth looks like if its lips are apart, what it looks like if they are
+    closed, and how probable closed lips are. A regression alone answers with the mean of the two where it is in doubt,
+    and a mouth that moves by it never closes on m, b and p.
+
     The trunk gives an output every 20 ms; the gather, a convolution whose taps span the window, makes a code of them.
     Every convolution is valid, so that a code depends on its own window alone. The last taps of the gather are those
     of the lookahead: without them the encoder is one of a shorter lookahead, and training leaves them out at times so
@@ -153,7 +168,7 @@ class AudioEncoder(nn.Module):
             nn.Conv1d(2 * width, width, 1),
             nn.SiLU(),
             nn.Dropout(dropout),
-            nn.Conv1d(width, self.config.code_dim, 1),
+            nn.Conv1d(width, 2 * self.config.code_dim + 1, 1),
         )
         self.feature_mean: Tensor
         self.feature_std: Tensor
@@ -179,6 +194,13 @@ class AudioEncoder(nn.Module):
         state["gather.weight"] = state["gather.weight"][:, :, : shorter.config.n_taps]
         shorter.load_state_dict(state)
         return shorter.to(self.code_mean.device).eval().requires_grad_(False)
+
+    def undecided(self) -> AudioEncoder:
+        """The same encoder with the mean of its answers, each as probable as it is: of least squared error, and with
+        lips that stay ajar where it is in doubt. To compare with."""
+        mean = AudioEncoder(replace(self.config, close_from=0.0, close_at=1.0))
+        mean.load_state_dict(self.state_dict())
+        return mean.to(self.code_mean.device).eval().requires_grad_(False)
 
     def live(self) -> AudioEncoder:
         """The encoder of a live avatar: 100 ms of lookahead, or all it was trained with where that is less."""
@@ -206,13 +228,38 @@ class AudioEncoder(nn.Module):
         """MFCC in dB → about unit variance; what lies far outside of the training sound is held at its edge."""
         return ((features - self.feature_mean) / self.feature_std).clamp(-_CLAMP, _CLAMP)
 
-    def from_normalised(self, features: Tensor, n_taps: int | None = None) -> Tensor:
-        """(B, T, n_coefficients) normalised → (B, n, code_dim), made of the first ``n_taps`` taps, of all when None."""
+    def from_normalised(self, features: Tensor) -> Tensor:
+        """(B, T, n_coefficients) normalised → (B, n, code_dim)."""
+        apart, closed, logit = self.answers(features)
+        return torch.lerp(apart, closed, self.decide(logit.sigmoid())[..., None])
+
+    def answers(self, features: Tensor, n_taps: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """What the sound says of the lips.
+
+        Args:
+            features: (B, T, n_coefficients) normalised.
+            n_taps: how many taps an answer is made of, the first ones; all when None.
+
+        Returns:
+            The code (B, n, code_dim) if the lips are apart, the same if they are closed, and the log odds (B, n) of
+            closed lips.
+        """
         taps = self.trunk(features.transpose(1, 2))
         weight = self.gather.weight[:, :, :n_taps]
         # What is left out at the end of the window is left out after the last window too: n does not change.
         taps = taps[..., : taps.shape[-1] - (self.gather.weight.shape[-1] - weight.shape[-1])]
-        return self.head(F.conv1d(taps, weight, self.gather.bias, stride=2)).transpose(1, 2) + self.code_mean
+        answer = self.head(F.conv1d(taps, weight, self.gather.bias, stride=2)).transpose(1, 2).float()
+        apart, closed, logit = answer.split([self.config.code_dim, self.config.code_dim, 1], dim=-1)
+        return apart + self.code_mean, closed + self.code_mean, logit[..., 0]
+
+    def decide(self, probability: Tensor) -> Tensor:
+        """How far lips close: 0 below ``close_from``, 1 from ``close_at`` on, a ramp between.
+
+        The probability itself would give the mean code, which has the least squared error; but lips that should have
+        closed and stay ajar are seen, and lips that close for 40 ms without need are not.
+        """
+        config = self.config
+        return ((probability - config.close_from) / (config.close_at - config.close_from)).clamp(0.0, 1.0)
 
     def comparable(self, code: Tensor) -> Tensor:
         """Audio or mouth codes (T, code_dim) → (T, 8), where their cosine similarity says most about being in step.

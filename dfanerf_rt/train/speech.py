@@ -18,7 +18,15 @@ from dfanerf_rt.face.model import FaceModel
 from dfanerf_rt.train.sync import Pair, SyncTraining
 
 PRETRAINING = SyncTraining(
-    batch=48, n_variants=1, dropout=0.1, weight_decay=0.05, noise=0.2, colour=0.2, average_decay=0.998
+    batch=48,
+    n_variants=1,
+    dropout=0.1,
+    weight_decay=0.05,
+    noise=0.2,
+    colour=0.2,
+    average_decay=0.998,
+    muon=True,
+    bfloat16=True,
 )
 """For hours of speech: the corpus has voices, rooms and silence of its own, so that less is made up than for a clip."""
 

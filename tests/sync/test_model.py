@@ -13,20 +13,18 @@ from dfanerf_rt.sync.model import AudioEncoder, SyncConfig, encode_audio, window
 
 
 def test_the_window_is_what_the_config_says() -> None:
-    config = SyncConfig(lookahead_ms=100.0, past_ms=310.0)
-    # (1600 - 200) // 160 and (4960 - 200) // 160 feature frames around the frame's own
-    assert (config.n_ahead, config.n_past, config.n_window) == (8, 29, 38)
-    assert config.effective_lookahead_ms == 92.5
+    config = SyncConfig(lookahead_ms=100.0, past_ms=315.0)
+    # (1600 - 120 - 200) // 160 and (5040 + 120 - 200) // 160 feature frames around the frame's own
+    assert (config.n_ahead, config.n_past, config.n_window) == (8, 31, 40)
+    assert config.effective_lookahead_ms == 100.0
     sound = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
     rows = window_features(sound, 20, config)
-    assert rows.shape == (4 * 19 + 38, 28)
-    # the own feature frame of video frame 10 is centred at sample 6400
-    np.testing.assert_allclose(rows[4 * 10 + config.n_past], mfcc(sound[6200:6600])[0], atol=1e-4)
+    assert rows.shape == (4 * 19 + 40, 28)
+    # the own feature frame of video frame 10 is centred at sample 6400 + 120
+    np.testing.assert_allclose(rows[4 * 10 + config.n_past], mfcc(sound[6320:6720])[0], atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("lookahead_ms", "effective_ms"), [(0, -7.5), (40, 32.5), (80, 72.5), (120, 112.5), (200, 192.5)]
-)
+@pytest.mark.parametrize(("lookahead_ms", "effective_ms"), [(0, 0), (40, 40), (80, 80), (110, 100), (200, 200)])
 def test_a_shorter_lookahead_hears_less_and_is_otherwise_the_same(lookahead_ms: float, effective_ms: float) -> None:
     torch.manual_seed(0)
     encoder = AudioEncoder(SyncConfig(channels=16)).eval()
@@ -53,8 +51,25 @@ def test_length_of_codes() -> None:
 
 def test_loudness_far_outside_of_training_is_held() -> None:
     encoder = AudioEncoder(SyncConfig()).eval()
-    extreme = torch.full((1, 38, 28), 1e6)
+    extreme = torch.full((1, 50, 28), 1e6)
     assert encoder.normalise(extreme).max() == encoder.normalise(2 * extreme).max() < 10
+
+
+def test_lips_close_where_that_is_probable_enough() -> None:
+    torch.manual_seed(0)
+    encoder = AudioEncoder(SyncConfig(channels=16, close_from=0.2, close_at=0.6)).eval()
+    shares = encoder.decide(torch.tensor([0.0, 0.2, 0.3, 0.4, 0.6, 1.0]))
+    torch.testing.assert_close(shares, torch.tensor([0.0, 0.0, 0.25, 0.5, 1.0, 1.0]))
+    x = torch.randn(1, 60, 28)
+    with torch.no_grad():
+        for bias, which in ((-50.0, 0), (50.0, 1)):  # the last answer is the log odds of closed lips
+            encoder.head[-1].bias[-1] = bias
+            torch.testing.assert_close(encoder.from_normalised(x), encoder.answers(x)[which])
+    undecided = encoder.undecided()
+    torch.testing.assert_close(undecided.decide(torch.tensor([0.0, 0.3, 1.0])), torch.tensor([0.0, 0.3, 1.0]))
+    assert torch.equal(undecided.gather.weight, encoder.gather.weight)
+    with pytest.raises(ValueError, match=r"close from 0.5 to 0.5"):
+        SyncConfig(close_from=0.5, close_at=0.5)
 
 
 def test_save_and_load(tmp_path: Path) -> None:
@@ -90,5 +105,5 @@ def test_wrong_features_are_refused() -> None:
     encoder = AudioEncoder(SyncConfig())
     with pytest.raises(ShapeError, match="expected \\(B, T, 28\\)"):
         encoder(torch.zeros(1, 30, 13))
-    with pytest.raises(ShapeError, match="47 frames, expected 48"):
-        encoder(torch.zeros(1, 47, 28))
+    with pytest.raises(ShapeError, match="49 frames, expected 50"):
+        encoder(torch.zeros(1, 49, 28))
