@@ -145,8 +145,9 @@ class Visit:
 
     async def _pump(self) -> None:
         async for moment in self.session:
-            self._picture.show(moment)
-            self._voice.say(moment)
+            if self._connected:  # nobody has missed what came before
+                self._picture.show(moment)
+                self._voice.say(moment)
             if self.speaks_file and not self.session.waiting_s:
                 self.speaks_file = False
         await self.end("the session ended")
