@@ -76,7 +76,5 @@ class WebConfig:
         try:
             context.load_cert_chain(self.certificate, self.key)
         except (OSError, ssl.SSLError) as fault:
-            raise DfanerfError(
-                f"{self.certificate} with {self.key}: no certificate that can be used ({fault})"
-            ) from fault
+            raise DfanerfError(f"{self.certificate} with {self.key}: no usable certificate ({fault})") from fault
         return context
