@@ -56,6 +56,8 @@ Found = dict[tuple[str, float, int], Scores]
 def bench(arguments: argparse.Namespace, split: Split, subject: str, found: Found) -> list[dict[str, Any]]:
     """Train every model that is not in ``found`` at every beta with every seed; rows of results."""
     count = len(split.measured)
+    held = continuation(None, None, split.measured.head_pose, torch.Generator())
+    still = _rows(GENERATION, HELD_POSE, subject, {0: held}, count)
     for beta in arguments.betas:
         for name in arguments.models:
             for seed in range(arguments.seeds):
@@ -63,14 +65,12 @@ def bench(arguments: argparse.Namespace, split: Split, subject: str, found: Foun
                     continue
                 found[name, beta, seed] = row_scores(name, split, beta, seed, arguments.steps)
                 _say(name, beta, seed, found[name, beta, seed])
-                _write(arguments, _all_rows(arguments, found, subject, count))
-    held = continuation(None, None, split.measured.head_pose, torch.Generator())
-    rows = _all_rows(arguments, found, subject, count) + _rows(GENERATION, HELD_POSE, subject, {0: held}, count)
-    equal = _equal_rate(arguments, found, subject, count)
+                _write(arguments, _all_rows(arguments, found, subject, count) + still)
     for beta in arguments.betas:
         _show_beta(arguments, found, beta, count, held)
-    _write(arguments, rows + equal)
-    return rows + equal
+    rows = _all_rows(arguments, found, subject, count) + still + _equal_rate(arguments, found, subject, count)
+    _write(arguments, rows)
+    return rows
 
 
 def _say(name: str, beta: float, seed: int, one: Scores) -> None:

@@ -202,6 +202,7 @@ TEST(a_damaged_avatar_is_one_clear_error) {
     return complaint(file_of(tensors(), replaced(kMetadata, from, to)));
   };
   CHECK(says(meta("avatar/3", "avatar/1"), "schema is 'dfanerf-avatar/1'"));
+  CHECK(meta("avatar/3", "avatar/2").empty());  // the one before, without generated motion
   CHECK(says(meta("3, ", "0, "), "width is 0"));
   CHECK(says(meta("6.0", "-1"), "focal_px is -1"));
   CHECK(says(meta("\\\"hidden\\\": 8", "\\\"hidden\\\": 8.5"), "hidden is 8.5"));

@@ -7,6 +7,7 @@ syllables, tilts and blinks the ends of phrases; the rest is chance. A folder: `
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -83,6 +84,8 @@ class MotionCorpus:
         self._tensors, metadata = load_tensors(path, ClipError)
         if metadata.get("schema") != SCHEMA:
             raise ClipError(f"{path}: schema is {metadata.get('schema')!r}, expected {SCHEMA!r}")
+        self.encoder = metadata.get("encoder")
+        """Names the audio encoder whose codes it holds, see :func:`encoder_name`."""
         self.config = from_json_object(MotionCorpusConfig, metadata.get("config") or {}, str(path), ClipError)
         takes: Any = metadata.get("takes")
         numbers = isinstance(takes, list) and all(
@@ -122,6 +125,8 @@ def build_motion_corpus(
 ) -> MotionCorpus:
     """Make a corpus in ``folder``, or open the one of these settings that is there.
 
+    One whose audio codes are those of another encoder than the bundled one is made anew, from the same speech.
+
     Args:
         workers: processes that speak at a time; what is built does not depend on it. The calling script needs the
             ``if __name__ == "__main__"`` of every program that spawns.
@@ -138,7 +143,8 @@ def build_motion_corpus(
         found = MotionCorpus(folder)
         if found.config != config:
             raise ClipError(f"{folder}: holds a motion corpus of other settings; choose another folder")
-        return found
+        if found.encoder == encoder_name(AudioEncoder.bundled()):
+            return found
     folder.mkdir(parents=True, exist_ok=True)
     voices = draw_voices(config)
     speech_config = CorpusConfig(
@@ -160,8 +166,16 @@ def build_motion_corpus(
             random = np.random.default_rng([config.seed, persona, number, 1])
             takes.append(perform_take(persona, sound, encoder, config, random))
         tell(0.6 + 0.4 * (persona + 1) / len(voices), "motion")
-    _save(folder / "motion.safetensors", takes, config)
+    _save(folder / "motion.safetensors", takes, config, encoder_name(AudioEncoder.bundled()))
     return MotionCorpus(folder)
+
+
+def encoder_name(encoder: AudioEncoder) -> str:
+    """A name that changes with any weight of an audio encoder."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(encoder.state_tensors().items()):
+        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def draw_voices(config: MotionCorpusConfig) -> tuple[str, ...]:
@@ -234,7 +248,7 @@ def _whole_frames(parts: list[np.ndarray]) -> np.ndarray:
     return sound[: len(sound) // FRAME_SAMPLES * FRAME_SAMPLES]
 
 
-def _save(path: Path, takes: list[MotionTake], config: MotionCorpusConfig) -> None:
+def _save(path: Path, takes: list[MotionTake], config: MotionCorpusConfig, encoder: str) -> None:
     columns: dict[str, list[Any]] = {"head_pose": [], "eye_code": [], "audio_code": [], "stress": []}
     for take in takes:
         columns["head_pose"].append(take.track.head_pose)
@@ -246,6 +260,7 @@ def _save(path: Path, takes: list[MotionTake], config: MotionCorpusConfig) -> No
     metadata = {
         "schema": SCHEMA,
         "config": asdict(config),
+        "encoder": encoder,
         "takes": [[take.persona, len(take.track)] for take in takes],
     }
     save_tensors(path, {name: torch.cat(column) for name, column in columns.items()}, metadata)

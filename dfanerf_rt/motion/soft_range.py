@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dfanerf_rt.errors import ShapeError
 
-MIDDLE = 0.8
+MIDDLE = 0.6
 """Share of the range, about its centre, in which nothing is changed."""
 
 

@@ -44,7 +44,8 @@ class Style:
     quick: Tensor
     """What a unit of each part is worth."""
     usual: Tensor
-    """Spread that both together have around a time, as :class:`Evened` sees it, on average."""
+    """Spread that both together have around a time, as :class:`Evened` sees it, on average; 0 where nothing is to be
+    evened."""
     low: Tensor
     high: Tensor
     """Ends of the range that the person's recorded motion covers."""
@@ -83,12 +84,12 @@ class Evened:
     Each channel is multiplied by its usual spread over the one of the last seconds, within limits.
 
     Args:
-        usual: (C,) as of :class:`Style`.
+        usual: (C,) as of :class:`Style`; channels where it is 0 are left alone.
         start: (C,) motion just before the first frame.
     """
 
     def __init__(self, usual: Tensor, start: Tensor) -> None:
-        self._usual = usual.clamp_min(1e-12)
+        self._usual = usual
         self.level, self.variance = start.clone(), self._usual.square()
         """(C,) mean and variance of the last seconds."""
 
@@ -100,7 +101,8 @@ class Evened:
 
     def next(self, away: Tensor) -> Tensor:
         """The next frame (C,), evened."""
-        return away * (self._usual / self.watch(away).clamp_min(1e-12)).clamp(LEAST_GAIN, MOST_GAIN)
+        gain = (self._usual / self.watch(away).clamp_min(1e-12)).clamp(LEAST_GAIN, MOST_GAIN)
+        return torch.where(self._usual > 0, away * gain, away)
 
 
 class Styled:

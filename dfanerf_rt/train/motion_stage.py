@@ -23,7 +23,7 @@ def train_personal_motion(
     audio_code: Tensor | None,
     work: Path,
     fingerprint: str,
-    budget_s: float,
+    training: PersonalTraining,
     seed: int,
     on_progress: Progress,
     should_stop: ShouldStop,
@@ -36,7 +36,7 @@ def train_personal_motion(
         audio_code: (N, 32) of the training frames, None without sound.
         work: folder of the training.
         fingerprint: names clip and settings.
-        budget_s: time for fine-tuning each of two encoders.
+        training: how much is done.
 
     Returns:
         The personal motion, and for head and eyes the gain in nats a frame on the last part of the training frames,
@@ -57,7 +57,6 @@ def train_personal_motion(
     track = MotionTrack(_at_25(clip.track.head_pose[part], fps), _at_25(eye_code[part], fps), FPS)
     # Audio codes come at 25 a second.
     heard = audio_code if fps == FPS else None
-    training = PersonalTraining(budget_s=budget_s)
     personal, outcomes = adapt_motion(
         track, heard, training=training, seed=seed, on_progress=on_progress, should_stop=should_stop
     )

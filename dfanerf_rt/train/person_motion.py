@@ -108,7 +108,7 @@ def adapt_motion(
         )
         on_progress(0.5 * number + 0.3, {})
         simulated = _simulated(model, encoder, audio_code, training, seed)
-        styles[name], encoders[name] = fit_style(simulated, motion, mean, std), encoder
+        styles[name], encoders[name] = fit_style(simulated, motion, mean, std, together=name == "eyes"), encoder
         on_progress(0.5 * (number + 1), {})
     models = replace(models, head_encoder=encoders["head"], eyes_encoder=encoders["eyes"])
     person = PersonalMotion(

@@ -78,9 +78,8 @@ def train_avatar(
     if encoder is not None and samples is not None:
         audio_code = encode_audio(encoder.live(), samples, clip.meta.n_frames)[frames.start : frames.stop]
 
-    budget_s = preset.motion_budget_s
     personal, motion_outcome = train_personal_motion(
-        clip, eye_code, audio_code, work, fingerprint, budget_s, seed, staged("motion"), should_stop
+        clip, eye_code, audio_code, work, fingerprint, preset.motion, seed, staged("motion"), should_stop
     )
     condition = torch.cat([mouth_code, eye_code], dim=1)[frames.start : frames.stop]
     trainer = FieldTrainer(clip, condition, audio_code, preset.field_config, preset.field_training, seed)

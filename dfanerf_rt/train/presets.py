@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from dfanerf_rt.field.config import FieldConfig
 from dfanerf_rt.train.field import FieldTrainConfig
+from dfanerf_rt.train.person_motion import PersonalTraining
 
 
 @dataclass(frozen=True)
@@ -15,8 +16,7 @@ class Preset:
     field_config: FieldConfig = field(default_factory=FieldConfig)
     field_training: FieldTrainConfig = field(default_factory=FieldTrainConfig)
     sync_budget_s: float = 90.0
-    motion_budget_s: float = 20.0
-    """For each of the cross-modal encoders of head and eyes."""
+    motion: PersonalTraining = field(default_factory=PersonalTraining)
 
 
 PRESETS: dict[str, Preset] = {
@@ -26,7 +26,7 @@ PRESETS: dict[str, Preset] = {
         ),
         field_training=FieldTrainConfig(n_steps=200, budget_s=120.0, samples_per_step=10_000),
         sync_budget_s=5.0,
-        motion_budget_s=1.0,
+        motion=PersonalTraining(budget_s=1.0, simulated_s=40.0),
     ),
     "preview": Preset(),
     "standard": Preset(

@@ -22,7 +22,7 @@ MORE_SPREAD = 1.06
 _SCALES = [1.3 - 0.025 * step for step in range(29)]
 
 
-def fit_style(simulated: Tensor, motion: Tensor, mean: Tensor, std: Tensor) -> Style:
+def fit_style(simulated: Tensor, motion: Tensor, mean: Tensor, std: Tensor, together: bool = False) -> Style:
     """Fit the slow and the quick part of generated motion to a person's motion, channel by channel.
 
     First their two sizes, such that spread and speed are the person's; both are compared within stretches as long as
@@ -35,6 +35,8 @@ def fit_style(simulated: Tensor, motion: Tensor, mean: Tensor, std: Tensor) -> S
         simulated: (S, C) normalised motion of the models.
         motion: (T, C) of the person, in units.
         mean, std: (C,) by which the person's motion is normalised.
+        together: one size for all channels, in units of ``std``, and nothing evened. The channels of an eye code are no
+            movements of their own: lids open along one direction of it, and channels of different sizes would bend it.
     """
     n_frames = min(len(motion), MINUTE_FRAMES, len(simulated))
     slow = slow_part(simulated)
@@ -42,31 +44,42 @@ def fit_style(simulated: Tensor, motion: Tensor, mean: Tensor, std: Tensor) -> S
     spread, speed = _moments(_stretches(parts, n_frames)), _moments(parts.diff(dim=0)[None])
     wanted_spread = _stretches(motion, n_frames).var(dim=1).mean(dim=0)
     wanted_speed = motion.diff(dim=0).var(dim=0)
+    if together:
+        # Of motion in units of std, the mean of all channels.
+        spread, speed = (moments.mean(dim=0, keepdim=True).expand_as(moments) for moments in (spread, speed))
+        wanted_spread, wanted_speed = (
+            (each / std**2).mean().expand(len(std)) for each in (wanted_spread, wanted_speed)
+        )
     ratio = _quick_over_slow(spread, speed, wanted_speed / wanted_spread.clamp_min(1e-20))
     weights = torch.stack([torch.ones_like(ratio), ratio], dim=-1)
-    size = (wanted_spread / _quadratic(spread, weights)).sqrt()
+    size = (wanted_spread / _quadratic(spread, weights)).sqrt() * (std if together else 1)
     away = parts[..., 0] * size + parts[..., 1] * size * ratio
     watched = Evened(away.std(dim=0), away[0])
-    usual = torch.stack([watched.watch(frame) for frame in away]).mean(dim=0)
+    usual = torch.stack([watched.watch(frame) for frame in away]).mean(dim=0) * (not together)
     evening = Evened(usual, away[0])
     sized = Style(mean, std, mean, size, size * ratio, usual, motion.amin(dim=0), motion.amax(dim=0))
-    return _within(sized, torch.stack([evening.next(frame) for frame in away]), motion, n_frames)
+    return _within(sized, torch.stack([evening.next(frame) for frame in away]), motion, n_frames, together)
 
 
-def _within(style: Style, away: Tensor, motion: Tensor, n_frames: int) -> Style:
+def _within(style: Style, away: Tensor, motion: Tensor, n_frames: int, together: bool) -> Style:
     """The style made smaller or larger, and its centre moved, by what the soft limit does to the motion."""
     limit = style.soft_range()
     wanted = _stretches(motion, n_frames).std(dim=1).mean(dim=0)
     near = (2 * _near_share(motion, style)).clamp_min(NEAR_SHARE)
+    near = near.mean().expand_as(near) if together else near
     chosen = torch.full_like(style.mean, _SCALES[-1])
     settled = torch.zeros_like(chosen, dtype=torch.bool)
     centre = style.centre.clone()
     for scale in _SCALES:
         at = style.mean + (style.mean - limit(style.mean + scale * away).mean(dim=0))
         limited = limit(at + scale * away)
-        fits = (_stretches(limited, n_frames).std(dim=1).mean(dim=0) <= MORE_SPREAD * wanted) & (
-            _near_share(limited, style) <= near
+        spread, resting = (
+            _stretches(limited, n_frames).std(dim=1).mean(dim=0) / wanted.clamp_min(1e-9),
+            _near_share(limited, style),
         )
+        if together:
+            spread, resting = spread.mean().expand_as(spread), resting.mean().expand_as(resting)
+        fits = (spread <= MORE_SPREAD) & (resting <= near)
         now = fits & ~settled
         chosen, centre = torch.where(now, scale, chosen), torch.where(now, at, centre)
         settled |= fits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,11 +18,13 @@ from dfanerf_rt.clip.motion_corpus import (
     MotionCorpusConfig,
     build_motion_corpus,
     draw_voices,
+    encoder_name,
     perform_take,
 )
 from dfanerf_rt.errors import ClipError
 from dfanerf_rt.evaluate.blinks import blink_statistics, eye_openness
 from dfanerf_rt.evaluate.liveliness import motion_energy, stress_correlation
+from dfanerf_rt.files import load_tensors, save_tensors
 from dfanerf_rt.sync.model import AudioEncoder, encode_audio
 
 SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "build_motion_corpus.py"
@@ -49,6 +52,17 @@ def test_takes_are_whole_and_of_every_person(small: Path) -> None:
         assert take.track.eye_code is not None and take.track.eye_code.shape == (n_frames, 16)
         assert take.audio_code.shape == (n_frames, 32) and take.stress.shape == (n_frames,)
         assert float(take.stress.min()) >= 0.0 and float(take.stress.max()) > 0.5
+
+
+def test_codes_of_another_encoder_are_made_anew(small: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "older"
+    shutil.copytree(small, folder)
+    tensors, metadata = load_tensors(folder / "motion.safetensors", ClipError)
+    codes = {**tensors, "audio_code": torch.zeros_like(tensors["audio_code"])}
+    save_tensors(folder / "motion.safetensors", codes, {**metadata, "encoder": "another"})
+    made = build_motion_corpus(folder, SMALL)
+    assert made.encoder == encoder_name(AudioEncoder.bundled()) != "another"
+    assert (folder / "motion.safetensors").read_bytes() == (small / "motion.safetensors").read_bytes()
 
 
 def test_the_same_settings_give_the_same_corpus(small: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def test_a_file_gives_the_models_back(tmp_path: Path) -> None:
         assert tensor.dtype == torch.float16 and torch.equal(tensor, again.state_tensors()[name])
 
 
-def test_half_precision_moves_a_frame_by_less_than_a_thousandth() -> None:
+def test_half_precision_moves_a_frame_by_less_than_half_a_hundredth() -> None:
     """The bundled weights are what rounding left of those that were trained: those lie half a step away at most."""
     models = MotionModels.bundled()
     generator = torch.Generator().manual_seed(0)

@@ -12,7 +12,7 @@ COVERED = torch.tensor([[-1.0, 10.0], [3.0, 30.0], [0.0, 12.0]], dtype=torch.flo
 
 
 def test_the_middle_is_left_alone() -> None:
-    inside = torch.tensor([[1.0, 20.0], [-0.6, 12.0], [2.6, 28.0]], dtype=torch.float64)  # centre, and 0.8 of the reach
+    inside = torch.tensor([[1.0, 20.0], [-0.2, 14.0], [2.2, 26.0]], dtype=torch.float64)  # centre, and 0.6 of the reach
     torch.testing.assert_close(SoftRange(COVERED)(inside), inside)
 
 

@@ -80,3 +80,15 @@ def test_minutes_are_evener_than_by_chance() -> None:
     spreads = [each.reshape(20, 1500, 2).std(dim=1) for each in (plain, moved(style, simulated))]
     plain_uneven, uneven = (each.std(dim=0) / each.mean(dim=0) for each in spreads)
     assert bool((uneven < 0.85 * plain_uneven).all())
+
+
+def test_channels_of_an_eye_code_keep_their_directions() -> None:
+    """Two channels that are one movement, in a person whose second channel seems to move half as much by chance."""
+    one = wander(6000, 20.0, 11, 1)
+    simulated = torch.cat([one, one], dim=1)
+    motion = wander(3000, 20.0, 12, 2) * torch.tensor([2.0, 0.5])
+    style = fit_style(simulated, motion, motion.mean(0), motion.std(0), together=True)
+    assert float((style.slow / style.std).diff().abs()) < 1e-5 and not bool(style.usual.any())
+    away = (moved(style, simulated) - style.centre) / style.std
+    inside = (away.abs() < 1.0).all(dim=1)
+    torch.testing.assert_close(away[inside, 0], away[inside, 1], atol=1e-4, rtol=1e-3)
