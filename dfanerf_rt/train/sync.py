@@ -80,7 +80,7 @@ class SyncTraining:
     """Convolve in bfloat16; about twice as fast where the processor has it."""
 
 
-FINE_TUNING = SyncTraining(steps=400, learning_rate=1e-3, dropout=0.1, noise=0.15, colour=0.1)
+FINE_TUNING = SyncTraining(steps=400, learning_rate=5e-4, dropout=0.1, noise=0.15, colour=0.1)
 """For one clip, from the bundled encoder's weights."""
 
 
