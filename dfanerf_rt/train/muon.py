@@ -1,7 +1,7 @@
 """Muon: momentum whose step is turned into the nearest orthogonal matrix (Jordan et al. 2024).
 
-Steps are scaled as Liu et al. 2025 do ("Muon is scalable for LLM training"), to the size of Adam's, so that one learning
-rate serves both.
+Steps are scaled as Liu et al. 2025 do ("Muon is scalable for LLM training"), to the size of Adam's, so that one
+learning rate serves both.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ _STEP_RMS = 0.2
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon with Nesterov momentum. A kernel of a convolution is a matrix of its channels out, or of its channels in where
-    they are fewer, by all the rest: the cost grows with the cube of the shorter side.
+    """Muon with Nesterov momentum.
+
+    A kernel of a convolution is a matrix of its channels out, or of its channels in where they are fewer, by all the
+    rest: the cost grows with the cube of the shorter side.
 
     Args:
         parameters: of two dimensions or more.

@@ -230,7 +230,7 @@ def _set_statistics(encoder: AudioEncoder, corpus: _Corpus, keep_features: bool)
         encoder.code_mean.copy_(corpus.codes.mean(dim=0))
         encoder.similarity.copy_(_similarity(corpus.codes))
         last = encoder.head[-1]
-        assert isinstance(last, nn.Conv1d)
+        assert isinstance(last, nn.Conv1d) and last.bias is not None
         nn.init.normal_(last.weight, std=0.02)
         nn.init.zeros_(last.bias)
 
