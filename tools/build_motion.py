@@ -5,7 +5,8 @@
 
 The corpus (tools/build_motion_corpus.py) is made in the folder where it is missing: its people are synthetic, and their
 voices are those of espeak-ng. Each person is shown to the models in units of its own mean and spread, blinks taken out.
-The same settings give the same weights on the same machine. The defaults take about ten minutes on one core.
+The same settings give the same weights on the same machine. The defaults took 17 minutes on a core that other work
+shared.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """All models of motion together: head and eyes, each with its cross-modal encoder, and the blinks' clock.
 
 The bundled ones have learned from synthetic people alone; every person is shown to them in units of its own mean and
-spread (:class:`~dfanerf_rt.motion.style.Style`). They are stored in half precision, which moves a frame by less than half a
-hundredth of a person's spread (tests/motion/test_models.py).
+spread (:class:`~dfanerf_rt.motion.style.Style`). They are stored in half precision, which moves a frame by less than
+half a hundredth of a person's spread (tests/motion/test_models.py).
 """
 
 from __future__ import annotations
