@@ -47,8 +47,8 @@ def test_windows_are_the_features_that_an_encoder_sees() -> None:
     shorter = encoder.with_lookahead(100.0).config
     windows = mfcc_windows(encoder, 100.0)(sound, 25)
     assert windows.shape == (25, shorter.n_window * 28)
-    # Frame 12's own feature spans 12.5 ms on each side of sample 12 * 640.
-    own = mfcc(sound[12 * 640 - 200 : 12 * 640 + 200], shorter.mfcc)
+    # Frame 12's own feature spans 12.5 ms on each side of sample 12 * 640 + 120.
+    own = mfcc(sound[12 * 640 - 80 : 12 * 640 + 320], shorter.mfcc)
     found = windows[12].reshape(28, shorter.n_window).T[shorter.n_past]
     torch.testing.assert_close(found, encoder.normalise(torch.from_numpy(own))[0])
 

@@ -98,5 +98,5 @@ def test_trainings_that_are_there_are_not_repeated(
         ("last pose held", 0),
         ("last pose held", None),
     }
-    assert bench_motion.main([*command[:-1], "2", "--resume"]) == 2
+    assert bench_motion.main([*command[:-3], "2", *command[-2:], "--resume"]) == 2
     assert "results of other settings" in capsys.readouterr().err

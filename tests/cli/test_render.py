@@ -147,9 +147,9 @@ def test_the_lookahead_is_chosen_when_the_avatar_speaks(avatar: Path) -> None:
     from dfanerf_rt.sync.model import LIVE_LOOKAHEAD_MS
 
     assert LiveCommand().lookahead_ms == LIVE_LOOKAHEAD_MS
-    for lookahead_ms, waits_ms in ((0.0, -7.5), (LIVE_LOOKAHEAD_MS, 92.5), (None, 192.5)):
+    for lookahead_ms, waits_ms in ((0.0, 0.0), (LIVE_LOOKAHEAD_MS, LIVE_LOOKAHEAD_MS), (None, 200.0)):
         assert load_chain(avatar, size=16, lookahead_ms=lookahead_ms).encoder.lookahead_ms == waits_ms
-    assert load_chain(avatar, size=16).encoder.lookahead_ms == 92.5
+    assert load_chain(avatar, size=16).encoder.lookahead_ms == LIVE_LOOKAHEAD_MS
 
 
 def test_the_demo_s_timing_renders_a_hundred_frames(avatar: Path) -> None:

@@ -32,6 +32,8 @@ def write_head_avatar(path: Path, width: int = 64, person: PersonalMotion | None
     torch.manual_seed(0)
     encoder = AudioEncoder(SyncConfig())
     encoder.feature_std.fill_(50.0)
+    with torch.no_grad():
+        encoder.head[-1].weight.mul_(30.0)  # so that sound is seen in the code of untrained weights
     turn = torch.linspace(0, 4 * torch.pi, 50)
     pose = torch.zeros(50, 6)
     pose[:, 1], pose[:, 5] = 0.1 * torch.sin(turn), 0.8
