@@ -5,7 +5,7 @@ and does it follow the voice?
         [--json OUT]
 
 The people are synthetic, of another seed than those the models learned from; what they do and say is made in FOLDER
-(minutes of work) and kept. Each is shown to the models by three minutes, as a clip in ``dfanerf train``, and then moves
+(minutes of work) and kept. Each is shown to the models by five minutes, as a clip in ``dfanerf train``, and then moves
 for an hour to the person's own voice. ``--clip`` adds prepared clips of real people, too short for all but the last
 table. Terms are defined in docs/motion.md. Exit status 2: something given cannot be used; one line says why.
 """

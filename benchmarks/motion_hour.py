@@ -31,6 +31,7 @@ class Wanted:
             "outside_share": Wanted("0"),
             "largest_excess": Wanted("<= 0.2"),
             "blink_rate_ratio": Wanted("0.8 to 1.2"),
+            "blink_rate_ratio_shown": blinks.per_s / seen.per_s if seen.per_s else float("nan"),
             "blink_human_share": Wanted("1"),
             "join_literal": Wanted("<= 1"),
             "stress_correlation": Wanted("above no sound"),
@@ -50,7 +51,9 @@ def hour_scores(moved: MotionTrack, truth: MotionTrack, shown: MotionTrack) -> S
     spread = spread_by_minute(pose, moved.fps, truth.head_pose.numpy())
     left = drift(pose, shown.head_pose.numpy())
     openness = eye_openness(eyes)
-    blinks, true = blink_statistics(openness, moved.fps), blink_statistics(eye_openness(truth.eye_code), truth.fps)
+    assert shown.eye_code is not None
+    blinks = blink_statistics(openness, moved.fps)
+    true, seen = (blink_statistics(eye_openness(each), truth.fps) for each in (truth.eye_code, shown.eye_code))
     depths = [blink.depth for blink in find_blinks(openness)]
     return {
         "stillest_minute": float(spread.min()),
@@ -61,6 +64,7 @@ def hour_scores(moved: MotionTrack, truth: MotionTrack, shown: MotionTrack) -> S
         "largest_excess": left.largest_excess,
         "blinks_per_min": 60 * blinks.per_s,
         "blink_rate_ratio": blinks.per_s / true.per_s if true.per_s else float("nan"),
+        "blink_rate_ratio_shown": blinks.per_s / seen.per_s if seen.per_s else float("nan"),
         "blink_human_share": blinks.human_share,
         "blink_ms": float(np.median(blinks.durations_ms)) if len(blinks.durations_ms) else float("nan"),
         "blink_interval_spread": float(np.log(blinks.intervals_s).std()) if len(blinks.intervals_s) > 1 else 0.0,

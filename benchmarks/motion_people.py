@@ -23,7 +23,7 @@ from dfanerf_rt.sync.model import AudioEncoder, encode_audio
 from dfanerf_rt.train.person_motion import Outcome, PersonalTraining, adapt_motion
 
 OTHER_SEED = 1
-CLIP_S = 180.0
+CLIP_S = 300.0
 _SPARE = 61 / 60
 """What comes out differs a little from what is asked for."""
 

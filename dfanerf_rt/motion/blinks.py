@@ -112,7 +112,7 @@ class BlinkClock(nn.Module):
         expected = (self.config.window_frames, self.config.sound_dim)
         if tuple(windows.shape[-2:]) != expected:
             raise ShapeError(f"window of audio codes: found shape {tuple(windows.shape)}, expected (..., {expected})")
-        return self.network(windows.flatten(-2))[..., 0].clamp(-2.0, 2.0)
+        return self.network(windows.flatten(-2))[..., 0].clamp(-3.0, 3.0)
 
     @classmethod
     def from_tensors(

@@ -20,13 +20,16 @@ from dfanerf_rt.motion.person import PersonalMotion
 from dfanerf_rt.motion.stream import MotionStream
 from dfanerf_rt.motion.track import MotionTrack
 from dfanerf_rt.threads import one_thread
-from dfanerf_rt.train.blinks import closed_eye_code, rhythm_of, without_blinks
+from dfanerf_rt.train.blinks import closed_eye_code, evened_clock, rhythm_of, without_blinks
 from dfanerf_rt.train.cross_modal import CrossModalTraining, Paths, train_cross_modal
 from dfanerf_rt.train.loop import Progress, ShouldStop, never_stop, no_progress
 from dfanerf_rt.train.style import fit_style
 
 SHORTEST_FRAMES = 10
 """A track of fewer frames says nothing of how somebody moves."""
+
+TELLING_FRAMES = 250
+"""Sound of fewer frames does not tell how fast the blinks' clock runs with the person's voice on average."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,9 @@ def adapt_motion(
         simulated = _simulated(model, encoder, audio_code, training, seed)
         styles[name], encoders[name] = fit_style(simulated, motion, mean, std, together=name == "eyes"), encoder
         on_progress(0.5 * (number + 1), {})
-    models = replace(models, head_encoder=encoders["head"], eyes_encoder=encoders["eyes"])
+    told = audio_code is not None and len(audio_code) >= TELLING_FRAMES
+    clock = evened_clock(models.clock, [audio_code]) if audio_code is not None and told else models.clock
+    models = replace(models, head_encoder=encoders["head"], eyes_encoder=encoders["eyes"], clock=clock)
     person = PersonalMotion(
         models,
         styles["head"],
