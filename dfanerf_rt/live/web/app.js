@@ -123,6 +123,7 @@ async function start() {
   const peer = new RTCPeerConnection({ iceServers: [] });
   const mine = { peer, microphone, meter: null, id: null, timers: [], server: null, before: null };
   visit = mine;
+  applyMode(); // before anything is sent: push to talk is silent from the first moment
   try {
     if (microphone) {
       peer.addTrack(microphone.getAudioTracks()[0], microphone);
@@ -159,7 +160,6 @@ async function start() {
     beginning = false;
     $("start").disabled = false;
   }
-  applyMode();
   $("hint").hidden = true;
   $("start").textContent = "Stop";
   $("clear").disabled = false;
