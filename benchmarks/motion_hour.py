@@ -31,7 +31,6 @@ class Wanted:
             "outside_share": Wanted("0"),
             "largest_excess": Wanted("<= 0.2"),
             "blink_rate_ratio": Wanted("0.8 to 1.2"),
-            "blink_rate_ratio_shown": blinks.per_s / seen.per_s if seen.per_s else float("nan"),
             "blink_human_share": Wanted("1"),
             "join_literal": Wanted("<= 1"),
             "stress_correlation": Wanted("above no sound"),
