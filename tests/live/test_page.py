@@ -219,6 +219,6 @@ def test_30_seconds_of_video_and_sound(chromium: Any) -> None:
         fps = 1000 * (after["frames"] - before["frames"]) / (after["atMs"] - before["atMs"])
         latency = page.locator("#latency").inner_text()
         print(f"{fps:.2f} fps, latency {latency}, dropped {page.locator('#drops').inner_text()}")
-        # Server, browser and both codecs share the machine's cores here: 24 to 25 on two quiet ones, less beside other work.
+        # Server, browser and both codecs share the cores here: 24 to 25 on two quiet ones, less beside other work.
         assert fps >= 20.0
         assert after["energy"] > before["energy"], "the voice comes back"
