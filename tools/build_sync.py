@@ -4,7 +4,8 @@
     python tools/build_sync.py --work FOLDER [--hours H] [--steps N] [--workers N] [--out FILE]
 
 No recording of a person is used beyond the free voices of Flite and Festival, which docs/speech_corpus.md lists with
-their licences. The corpus stays in the folder and is used again. The defaults take half an hour on two cores.
+their licences. The corpus stays in the folder and is used again. The defaults take about an hour and a quarter on two
+cores that other work shares: a quarter for the corpus, an hour of one core for the training.
 """
 
 from __future__ import annotations

@@ -189,18 +189,21 @@ class AudioEncoder(nn.Module):
             raise ValueError(
                 f"lookahead of {lookahead_ms:g} ms: this encoder was trained for 0 to {self.config.lookahead_ms:g} ms"
             )
-        shorter = AudioEncoder(replace(self.config, lookahead_ms=lookahead_ms))
+        config = replace(self.config, lookahead_ms=lookahead_ms)
         state = self.state_dict()
-        state["gather.weight"] = state["gather.weight"][:, :, : shorter.config.n_taps]
-        shorter.load_state_dict(state)
-        return shorter.to(self.code_mean.device).eval().requires_grad_(False)
+        state["gather.weight"] = state["gather.weight"][:, :, : config.n_taps]
+        return self._with(config, state)
 
     def undecided(self) -> AudioEncoder:
         """The same encoder with the mean of its answers, each as probable as it is: of least squared error, and with
         lips that stay ajar where it is in doubt. To compare with."""
-        mean = AudioEncoder(replace(self.config, close_from=0.0, close_at=1.0))
-        mean.load_state_dict(self.state_dict())
-        return mean.to(self.code_mean.device).eval().requires_grad_(False)
+        return self._with(replace(self.config, close_from=0.0, close_at=1.0), self.state_dict())
+
+    def _with(self, config: SyncConfig, state: Mapping[str, Tensor]) -> AudioEncoder:
+        """An encoder of these weights, ready to use where this one is."""
+        other = AudioEncoder(config)
+        other.load_state_dict(state)
+        return other.to(self.code_mean.device).eval().requires_grad_(False)
 
     def live(self) -> AudioEncoder:
         """The encoder of a live avatar: 100 ms of lookahead, or all it was trained with where that is less."""
