@@ -13,6 +13,7 @@ from dfanerf_rt.ops.composite_rays import composite_rays
 from dfanerf_rt.ops.condition_layer import condition_layer
 from dfanerf_rt.ops.hash_encode import hash_encode
 from dfanerf_rt.ops.march_rays import RaySamples, march_rays, march_space, sample_positions
+from dfanerf_rt.ops.mlp import mlp
 from dfanerf_rt.ops.render_field import FoldedField, render_field
 from dfanerf_rt.render.synthetic import head_camera, head_field
 
@@ -124,6 +125,19 @@ def condition_layer_case(scene: Scene) -> Case:
     return Case(n, run, leaves)
 
 
+def mlp_case(scene: Scene) -> Case:
+    features = (scene.random(len(scene.positions), scene.field.grid.n_output) - 0.5).requires_grad_()
+    weights, biases = (
+        tuple(tensor.detach().clone().requires_grad_() for tensor in layers)
+        for layers in (scene.field.weights, scene.field.biases)
+    )
+
+    def run(backend: str) -> tuple[torch.Tensor, ...]:
+        return (mlp(features, weights, biases, backend),)
+
+    return Case(len(features), run, (features, *weights, *biases))
+
+
 def render_field_case(scene: Scene) -> Case:
     width = max(4, round((len(scene.samples.t) / RENDERED_A_RAY) ** 0.5))
     camera = head_camera(width)
@@ -140,5 +154,6 @@ CASES: dict[str, Callable[[Scene], Case]] = {
     "condition_layer": condition_layer_case,
     "hash_encode": hash_encode_case,
     "march_rays": march_rays_case,
+    "mlp": mlp_case,
     "render_field": render_field_case,
 }

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-OPERATORS = ("composite_rays", "condition_layer", "hash_encode", "march_rays", "render_field")
+OPERATORS = ("composite_rays", "condition_layer", "hash_encode", "march_rays", "mlp", "render_field")
 """Operators that are dispatched; one file of the same name in ops/ and in each backend that has it."""
 
 
