@@ -18,10 +18,10 @@ from dfanerf_rt.backends.reference.render_field import MAX_RAW_SIGMA
 from dfanerf_rt.errors import AvatarError, ShapeError
 from dfanerf_rt.face.rotation import head_to_camera
 from dfanerf_rt.field.config import CONDITION_DIM, HEAD_POSE_DIM, MOUTH_CODE_DIM, FieldConfig
-from dfanerf_rt.ops.mlp import mlp
 from dfanerf_rt.files import check_tensors, from_json_object
 from dfanerf_rt.ops.condition_layer import condition_layer
 from dfanerf_rt.ops.hash_encode import hash_encode
+from dfanerf_rt.ops.mlp import mlp
 from dfanerf_rt.ops.render_field import FoldedField
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from dfanerf_rt.backends.external.tcnn.layout import (
     to_tcnn,
 )
 from dfanerf_rt.errors import ShapeError
-from dfanerf_rt.ops.mlp import mlp
 from dfanerf_rt.ops.dispatch import reasons
 from dfanerf_rt.ops.hash_encode import HashGridConfig, hash_encode
+from dfanerf_rt.ops.mlp import mlp
 from dfanerf_rt.ops.render_field import render_field
 from dfanerf_rt.render.synthetic import head_camera, head_field
 

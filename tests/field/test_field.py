@@ -12,8 +12,8 @@ from dfanerf_rt.avatar import Avatar, AvatarMeta
 from dfanerf_rt.errors import AvatarError, ShapeError
 from dfanerf_rt.field.config import CONDITION_DIM, FieldConfig
 from dfanerf_rt.field.field import ConditionalField, field_values
-from dfanerf_rt.ops.mlp import mlp
 from dfanerf_rt.ops.hash_encode import hash_encode
+from dfanerf_rt.ops.mlp import mlp
 
 CONFIG = FieldConfig(n_levels=4, log2_table_size=8, base_resolution=4, max_resolution=16, n_blend=3)
 BOX = torch.tensor([[-0.3, -0.3, -0.2], [0.3, 0.3, 0.2]])
