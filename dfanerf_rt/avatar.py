@@ -18,9 +18,10 @@ import torch
 from dfanerf_rt.errors import AvatarError
 from dfanerf_rt.files import check_tensors, from_json_object, load_tensors, save_tensors
 
-AVATAR_SCHEMA = "dfanerf-avatar/3"
-READABLE_SCHEMAS = (AVATAR_SCHEMA, "dfanerf-avatar/2")
-"""Schema 2 is schema 3 without generated motion: such an avatar moves as it was recorded."""
+AVATAR_SCHEMA = "dfanerf-avatar/4"
+READABLE_SCHEMAS = (AVATAR_SCHEMA, "dfanerf-avatar/3", "dfanerf-avatar/2")
+"""Schema 3 has no ``field.head_follow``: its head takes the pose as it is. Schema 2 is schema 3 without generated
+motion: such an avatar moves as it was recorded."""
 SECTIONS = ("field", "occupancy", "attributes", "sync", "motion", "face", "background")
 BUNDLED_FOLDER = Path(__file__).parent / "assets"
 
@@ -104,6 +105,8 @@ class Avatar:
             value = getattr(meta, name)
             if value <= 0:
                 raise AvatarError(f"{path}: {name} is {value!r}, expected a positive number")
+        if schema != AVATAR_SCHEMA and "field.torso_follow" in tensors:
+            tensors["field.head_follow"] = torch.eye(6)
         return cls(meta, tensors, path)
 
 

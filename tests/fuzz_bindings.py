@@ -130,6 +130,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "condition_weight": floats(HIDDEN, 48),
         "pose_weight": floats(HIDDEN, 6),
         "mixer_weight": floats(TABLES, 48),
+        "head_follow": floats(6, 6),
         "torso_follow": floats(6, 6),
         "neck": floats(4),
         "step_m": 0.01,

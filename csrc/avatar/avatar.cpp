@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "avatar/json.h"
 #include "avatar/resample.h"
@@ -11,8 +12,8 @@
 namespace dfanerf {
 namespace {
 
-constexpr const char* kSchema = "dfanerf-avatar/3";
-constexpr const char* kOlderSchema = "dfanerf-avatar/2";  // without generated motion, which is not read here
+constexpr const char* kSchema = "dfanerf-avatar/4";
+constexpr const char* kOlderSchemas[] = {"dfanerf-avatar/3", "dfanerf-avatar/2"};  // their head takes the pose as it is
 constexpr uint32_t kMaxDenseResolution = 0x659;  // above it the cube overflows 32 bits, and the level is hashed
 
 // Numbers of the metadata, each with the range that it must lie in.
@@ -73,7 +74,7 @@ std::vector<GridLevel> grid_levels(int n_levels, int log2_table_size, int base_r
   return levels;
 }
 
-void read_field(const Safetensors& file, bool concat, Avatar& avatar) {
+void read_field(const Safetensors& file, bool concat, bool head_follows, Avatar& avatar) {
   const int64_t inputs = 2 * static_cast<int64_t>(avatar.levels.size()), hidden = avatar.hidden;
   const int64_t entries = int64_t{avatar.levels.back().offset} + avatar.levels.back().n_entries;
   const int64_t n_blend = avatar.n_blend, condition = kConditionDim, pose = kHeadPoseDim;
@@ -88,6 +89,12 @@ void read_field(const Safetensors& file, bool concat, Avatar& avatar) {
   avatar.biases[2] = file.floats("field.b3", {4});
   avatar.condition_weight = file.floats("field.condition_weight", {hidden, concat ? condition : 0});
   avatar.pose_weight = file.floats("field.pose_weight", {hidden, pose});
+  if (head_follows) {
+    avatar.head_follow = file.floats("field.head_follow", {pose, pose});
+  } else {
+    avatar.head_follow.assign(static_cast<std::size_t>(pose * pose), 0.0f);
+    for (int64_t a = 0; a < pose; ++a) avatar.head_follow[static_cast<std::size_t>(a * (pose + 1))] = 1.0f;
+  }
   avatar.torso_follow = file.floats("field.torso_follow", {pose, pose});
   avatar.neck = file.floats("field.neck", {4});
   avatar.aabb = file.floats("field.aabb", {2, 3});
@@ -116,8 +123,9 @@ Avatar load_avatar(const std::string& path) {
     throw AvatarError(path + ": this package's metadata is missing or damaged (" + fault.what() + ")");
   }
   const Settings meta(&stored, path + ": metadata");
-  if (meta.text("schema") != kSchema && meta.text("schema") != kOlderSchema)
-    throw AvatarError(path + ": schema is '" + meta.text("schema") + "', expected '" + kSchema + "'");
+  const std::string schema = meta.text("schema");
+  if (schema != kSchema && std::find(std::begin(kOlderSchemas), std::end(kOlderSchemas), schema) == std::end(kOlderSchemas))
+    throw AvatarError(path + ": schema is '" + schema + "', expected '" + kSchema + "'");
   Avatar avatar;
   avatar.name = meta.text("name");
   avatar.view.width = meta.whole("width", 1, kMaxExtentPx);
@@ -136,7 +144,7 @@ Avatar load_avatar(const std::string& path) {
   avatar.n_blend = field.whole("n_blend", 0, 1024);
   avatar.n_steps = field.whole("n_steps", 1, kMaxRaySteps);
   avatar.occupancy_resolution = field.whole("occupancy_resolution", 1, kMaxCells);
-  read_field(file, field.boolean("concat"), avatar);
+  read_field(file, field.boolean("concat"), schema == kSchema, avatar);
 
   constexpr int64_t kAny = Safetensors::kAnyExtent;
   const StoredTensor& background = file.tensor("background.image", {kAny, kAny, 3});
@@ -180,6 +188,7 @@ FoldConstants Avatar::constants() const {
   found.condition_weight = condition_weight.empty() ? nullptr : condition_weight.data();
   found.pose_weight = pose_weight.data();
   found.mixer_weight = mixer_weight.data();
+  found.head_follow = head_follow.data();
   found.torso_follow = torso_follow.data();
   found.neck = neck.data();
   found.aabb = aabb.data();

@@ -51,7 +51,7 @@ void load_network(BoundRenderer& self, const Tensor& w1, const Tensor& w2, const
 
 void load_constants(BoundRenderer& self, const Tensor& condition_mean, const Tensor& condition_std,
                     const Tensor& pose_mean, const Tensor& pose_std, const Tensor* condition_weight,
-                    const Tensor& pose_weight, const Tensor& mixer_weight, const Tensor& torso_follow,
+                    const Tensor& pose_weight, const Tensor& mixer_weight, const Tensor& head_follow, const Tensor& torso_follow,
                     const Tensor& neck, float step_m, const Tensor& base, const Tensor& tables) {
   const int64_t hidden = self.hidden(), entries = self.n_entries();
   if (!(step_m > 0.0f && std::isfinite(step_m))) throw ShapeError("step_m: expected a positive length");
@@ -67,6 +67,7 @@ void load_constants(BoundRenderer& self, const Tensor& condition_mean, const Ten
     constants.condition_weight = checked<float>(*condition_weight, "condition_weight", {hidden, kConditionDim});
   constants.pose_weight = checked<float>(pose_weight, "pose_weight", {hidden, kHeadPoseDim});
   constants.mixer_weight = checked<float>(mixer_weight, "mixer_weight", {constants.n_blend, kConditionDim});
+  constants.head_follow = checked<float>(head_follow, "head_follow", {kHeadPoseDim, kHeadPoseDim});
   constants.torso_follow = checked<float>(torso_follow, "torso_follow", {kHeadPoseDim, kHeadPoseDim});
   constants.neck = checked<float>(neck, "neck", {4});
   constants.step_m = step_m;
@@ -112,7 +113,7 @@ const Registration registration{[](py::module_& m) {
            py::arg("b3"))
       .def("load_constants", &load_constants, py::arg("condition_mean"), py::arg("condition_std"), py::arg("pose_mean"),
            py::arg("pose_std"), py::arg("condition_weight").none(true), py::arg("pose_weight"), py::arg("mixer_weight"),
-           py::arg("torso_follow"), py::arg("neck"), py::arg("step_m"), py::arg("base"), py::arg("tables"),
+           py::arg("head_follow"), py::arg("torso_follow"), py::arg("neck"), py::arg("step_m"), py::arg("base"), py::arg("tables"),
            "What fold() needs of a conditional field.")
       .def("fold", &fold, py::arg("condition"), py::arg("head_pose"), "Set what the next picture shows.")
       .def("place", &place, py::arg("head_to_camera"), py::arg("torso_to_camera"), py::arg("neck"),

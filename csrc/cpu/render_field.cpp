@@ -192,6 +192,7 @@ void FieldRenderer::load_constants(const FoldConstants& constants, const float* 
       constants.condition_weight ? keep(constants.condition_weight, hidden * kConditionDim) : nullptr;
   own.pose_weight = keep(constants.pose_weight, hidden * kHeadPoseDim);
   own.mixer_weight = keep(constants.mixer_weight, n_blend * kConditionDim);
+  own.head_follow = keep(constants.head_follow, kHeadPoseDim * kHeadPoseDim);
   own.torso_follow = keep(constants.torso_follow, kHeadPoseDim * kHeadPoseDim);
   own.neck = keep(constants.neck, 4);
   own.aabb = s.aabb;

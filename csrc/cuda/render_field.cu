@@ -256,6 +256,7 @@ void CudaFieldRenderer::load_constants(const FoldConstants& constants, const flo
                                                 {&own.condition_weight, hidden * kConditionDim},
                                                 {&own.pose_weight, hidden * kHeadPoseDim},
                                                 {&own.mixer_weight, n_blend * kConditionDim},
+                                                {&own.head_follow, kHeadPoseDim * kHeadPoseDim},
                                                 {&own.torso_follow, kHeadPoseDim * kHeadPoseDim},
                                                 {&own.neck, 4},
                                                 {&own.aabb, 6}};

@@ -25,6 +25,7 @@ struct FoldConstants {
   const float* condition_weight = nullptr;  // (hidden, 48), or null where the condition is not concatenated
   const float* pose_weight = nullptr;       // (hidden, 6)
   const float* mixer_weight = nullptr;      // (n_blend, 48)
+  const float* head_follow = nullptr;       // (6, 6)
   const float* torso_follow = nullptr;      // (6, 6)
   const float* neck = nullptr;              // (4,) plane: n in 1/m, and d
   const float* aabb = nullptr;              // (2, 3) metres
@@ -76,13 +77,13 @@ DFANERF_HD RigidPose rigid_pose(const double* pose) {
   return found;
 }
 
-// head_pose: (6,). The torso follows the head by a linear map of what the head moves from its mean.
-DFANERF_HD RigidPose torso_pose(const FoldConstants& constants, const float* head_pose) {
+// head_pose: (6,). A frame follows it by a linear map (6, 6) of what the head moves from its mean.
+DFANERF_HD RigidPose followed_pose(const FoldConstants& constants, const float* follow, const float* head_pose) {
   double pose[kHeadPoseDim];
   for (int a = 0; a < kHeadPoseDim; ++a) {
     pose[a] = constants.pose_mean[a];
     for (int k = 0; k < kHeadPoseDim; ++k)
-      pose[a] += constants.torso_follow[a * kHeadPoseDim + k] * (double{head_pose[k]} - constants.pose_mean[k]);
+      pose[a] += follow[a * kHeadPoseDim + k] * (double{head_pose[k]} - constants.pose_mean[k]);
   }
   return rigid_pose(pose);
 }
@@ -143,13 +144,11 @@ DFANERF_HD RayFrame make_ray_frame(const RigidPose& head, const RigidPose& torso
 
 // The whole view of a frame; head_pose: (6,) rotation vector in radians, translation in metres.
 DFANERF_HD RayFrame folded_view(const FoldConstants& constants, const float* head_pose) {
-  double pose[kHeadPoseDim];
-  for (int a = 0; a < kHeadPoseDim; ++a) pose[a] = head_pose[a];
-  const RigidPose head = rigid_pose(pose);
+  const RigidPose head = followed_pose(constants, constants.head_follow, head_pose);
+  const RigidPose torso = followed_pose(constants, constants.torso_follow, head_pose);
   float near_m, far_m;
   box_range(head, constants.aabb, &near_m, &far_m);
-  return make_ray_frame(head, torso_pose(constants, head_pose), constants.neck, constants.aabb, near_m, far_m,
-                        constants.step_m);
+  return make_ray_frame(head, torso, constants.neck, constants.aabb, near_m, far_m, constants.step_m);
 }
 
 // Samples along a ray; at most kMaxRaySteps, whatever the numbers.

@@ -61,6 +61,7 @@ std::vector<Stored> tensors() {
               {"b3", "[4]", 4},
               {"condition_weight", "[8,48]", 384},
               {"pose_weight", "[8,6]", 48},
+              {"head_follow", "[6,6]", 36},
               {"torso_follow", "[6,6]", 36},
               {"neck", "[4]", 4},
               {"condition_mean", "[48]", 48},
@@ -73,7 +74,7 @@ std::vector<Stored> tensors() {
 }
 
 const std::string kMetadata =
-    R"({\"schema\": \"dfanerf-avatar/3\", \"name\": \"A\\u00e9\", \"width\": 3, \"height\": 2, \"focal_px\": 6.0,)"
+    R"({\"schema\": \"dfanerf-avatar/4\", \"name\": \"A\\u00e9\", \"width\": 3, \"height\": 2, \"focal_px\": 6.0,)"
     R"( \"cx\": 1.5, \"cy\": 1.0, \"field\": {\"n_levels\": 1, \"n_features\": 2, \"log2_table_size\": 5,)"
     R"( \"base_resolution\": 2, \"max_resolution\": 2, \"hidden\": 8, \"n_blend\": 1, \"concat\": true,)"
     R"( \"occupancy_resolution\": 2, \"n_steps\": 10}})";
@@ -201,8 +202,9 @@ TEST(a_damaged_avatar_is_one_clear_error) {
   const auto meta = [](const char* from, const char* to) {
     return complaint(file_of(tensors(), replaced(kMetadata, from, to)));
   };
-  CHECK(says(meta("avatar/3", "avatar/1"), "schema is 'dfanerf-avatar/1'"));
-  CHECK(meta("avatar/3", "avatar/2").empty());  // the one before, without generated motion
+  CHECK(says(meta("avatar/4", "avatar/1"), "schema is 'dfanerf-avatar/1'"));
+  CHECK(meta("avatar/4", "avatar/3").empty());  // the ones before: the head takes the pose as it is,
+  CHECK(meta("avatar/4", "avatar/2").empty());  // and without generated motion
   CHECK(says(meta("3, ", "0, "), "width is 0"));
   CHECK(says(meta("6.0", "-1"), "focal_px is -1"));
   CHECK(says(meta("\\\"hidden\\\": 8", "\\\"hidden\\\": 8.5"), "hidden is 8.5"));

@@ -45,7 +45,7 @@ struct Field {
   std::vector<uint8_t> occupancy;
   std::vector<float> table, blend, weights[3], biases[3];
   std::vector<float> condition_mean, condition_std, pose_mean, pose_std, condition_weight, pose_weight, mixer_weight,
-      torso_follow, neck;
+      head_follow, torso_follow, neck;
   std::vector<float> condition, head_pose;
 
   // A ball of random density and colour.
@@ -82,6 +82,7 @@ struct Field {
     condition_weight = noise(48 * width, 9, 0.02f);
     pose_weight = noise(6 * width, 10, 0.02f);
     mixer_weight = noise(48 * kBlend, 11, 0.15f);
+    head_follow = noise(36, 13, 0.1f);
     torso_follow = std::vector<float>(36, 0.0f);
     for (int a = 0; a < 6; ++a) torso_follow[static_cast<std::size_t>(7 * a)] = rigid ? 1.0f : 0.3f;
     neck = {5.0f, -60.0f, 3.0f, 1.5f};
@@ -108,6 +109,7 @@ struct Field {
         condition_weight(avatar.condition_weight),
         pose_weight(avatar.pose_weight),
         mixer_weight(avatar.mixer_weight),
+        head_follow(avatar.head_follow),
         torso_follow(avatar.torso_follow),
         neck(avatar.neck),
         condition(avatar.condition_mean),
@@ -130,6 +132,7 @@ struct Field {
     all.condition_weight = condition_weight.empty() ? nullptr : condition_weight.data();
     all.pose_weight = pose_weight.data();
     all.mixer_weight = mixer_weight.data();
+    all.head_follow = head_follow.data();
     all.torso_follow = torso_follow.data();
     all.neck = neck.data();
     all.aabb = aabb.data();

@@ -37,7 +37,8 @@ class ConditionalField(nn.Module):
     """Colour and density at a point, given what the person says, blinks, and how the head is turned.
 
     A sample is placed in the head's frame above the neck and in the torso's frame below it, with a learned soft
-    plane between; the torso follows the head by a learned linear map of the pose.
+    plane between. Both frames follow the head pose by a learned linear map: the torso because it moves less, the head
+    because a tracker's poses and the motion of the pictures differ by nearly such a map.
 
     Args:
         config: sizes.
@@ -71,6 +72,7 @@ class ConditionalField(nn.Module):
         self.condition_weight = nn.Parameter(torch.zeros(hidden, CONDITION_DIM if config.concat else 0))
         self.pose_weight = nn.Parameter(torch.zeros(hidden, HEAD_POSE_DIM))
         self.neck = nn.Parameter(torch.tensor([0.0, -1.0, 0.0, 0.1]) / NECK_SOFTNESS_M)
+        self.head_follow = nn.Parameter(torch.eye(HEAD_POSE_DIM))
         self.torso_follow = nn.Parameter(torch.zeros(HEAD_POSE_DIM, HEAD_POSE_DIM))
 
         self.register_buffer("aabb", aabb.float())
@@ -128,7 +130,11 @@ class ConditionalField(nn.Module):
         scaled = (head_pose - self.pose_mean) / self.pose_std
         return scaled.clamp(-MAX_STANDARD_DEVIATIONS, MAX_STANDARD_DEVIATIONS)
 
-    def torso_pose(self, head_pose: torch.Tensor) -> torch.Tensor:
+    def placed_head(self, head_pose: torch.Tensor) -> torch.Tensor:
+        """(6,) pose of the head's frame for a head pose (6,)."""
+        return self.pose_mean + self.head_follow @ (head_pose - self.pose_mean)
+
+    def placed_torso(self, head_pose: torch.Tensor) -> torch.Tensor:
         """(6,) pose of the torso's frame for a head pose (6,)."""
         return self.pose_mean + self.torso_follow @ (head_pose - self.pose_mean)
 
@@ -152,7 +158,7 @@ class ConditionalField(nn.Module):
         table: torch.Tensor = self.table
         if self.config.n_blend:
             table = _mix_tables(self.table, self.blend_tables, self.mixer_weight @ normal)
-        head = head_to_camera(head_pose)
+        head = head_to_camera(self.placed_head(head_pose))
         near, far = self._range(head)
         return FoldedField(
             grid=self.config.grid,
@@ -161,7 +167,7 @@ class ConditionalField(nn.Module):
             biases=(bias, self.b2, self.b3),
             aabb=self.aabb,
             head_to_camera=head,
-            torso_to_camera=head_to_camera(self.torso_pose(head_pose)),
+            torso_to_camera=head_to_camera(self.placed_torso(head_pose)),
             neck=self.neck,
             occupancy=self.occupancy,
             near_m=near,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -16,9 +17,13 @@ from dfanerf_rt.ops.render_field import FoldedField
 from dfanerf_rt.train.loop import Loop
 from dfanerf_rt.train.occupancy import OccupancyKeeper
 from dfanerf_rt.train.rays import FrameStore, SamplingConfig
+from dfanerf_rt.train.structure import structural_loss
+from dfanerf_rt.train.thin import thin_samples
 from dfanerf_rt.train.tighten import telling_frames, tighten_occupancy
 
 MIN_RAYS_PER_FRAME = 128
+POSE_UNITS = torch.tensor([1.0, 1.0, 1.0, 0.1, 0.1, 0.1])
+"""Radians, and lengths of 0.1 m, which is how far the face lies from the axes it turns about."""
 COARSE_TO_FINE = ((0.1, 4), (0.25, 2))
 """Steps along the ray are this many times longer until that share of the training: while the occupancy grid is still
 full, more rays teach more than more samples."""
@@ -36,7 +41,10 @@ class FieldTrainConfig:
     max_rays_per_frame: int = 4096
     learning_rate_table: float = 1e-2
     learning_rate_mlp: float = 2e-3
-    learning_rate_pose: float = 3e-4
+    learning_rate_follow: float = 2e-3
+    """Of the maps by which head and torso follow the pose, in radians and 0.1 m."""
+    learning_rate_frame: float = 1e-3
+    """Of each frame's own pose (in radians and 0.1 m) and colour, in the steps that look at that frame."""
     learning_rate_floor: float = 0.03
     """Learning rates decay exponentially to this share."""
     condition_noise: float = 0.1
@@ -47,11 +55,20 @@ class FieldTrainConfig:
     """Share of steps whose mouth is driven by the audio code instead of the tracked mouth code."""
     matte_weight: float = 0.05
     distortion_weight: float = 5e-4
+    structure_weight: float = 0.01
+    """Of the structural loss over a patch, which keeps edges sharp."""
+    colour_weight: float = 1.0
+    """Pulls each frame's own gain and offset of colour, which take up drifting light and exposure, to none."""
+    refine_colour: bool = True
     pose_weight: float = 1.0
-    """Pulls the refined poses towards the tracked ones (per radian^2 and per (0.1 m)^2)."""
+    """Pulls each frame's refined pose towards the tracked one (per radian^2 and per (0.1 m)^2)."""
     blink_share: float = 4.0
     """How much more often a frame with closed eyes is looked at than one with open eyes: blinks are short."""
     refine_pose: bool = True
+    """Refine each frame's pose, and the map by which the head follows it: the map is kept in the avatar."""
+    least_weight: float = 2e-3
+    """Samples that weigh less are mostly left out of the step (of those, ``light_share`` stay)."""
+    light_share: float = 0.05
     hide_unseen_after_steps: int = 200
     """Steps after which cells behind surfaces are let go of."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
@@ -63,12 +80,16 @@ class _View:
 
     frame: int
     pixels: torch.Tensor
+    """(n,) flat indices; the last ``patch_px`` squared of them are a patch."""
+    n_patch: int
     condition: torch.Tensor
     head_pose: torch.Tensor
     folded: FoldedField
     samples: RaySamples
     positions: torch.Tensor
     """(N, 3) of the samples, in the unit cube; differentiable."""
+    cost: float
+    """Of all of it, in samples."""
 
 
 def field_box(clip: Clip) -> torch.Tensor:
@@ -120,8 +141,15 @@ class FieldTrainer:
         self.field.set_statistics(condition, self.tracked_pose, neck_y_m=float(chin) + 0.03)
         self.rays_per_frame = 256
         self.refinement = nn.Parameter(torch.zeros_like(self.tracked_pose))
+        """(T, 6) of each frame's pose, in units of :data:`POSE_UNITS`."""
+        self.colour = nn.Parameter(torch.zeros_like(self.tracked_pose))
+        """(T, 6) logarithm of the gain, and offset, of each frame's red, green and blue."""
         self.optimizer = self._optimizer()
-        self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
+        # A dense optimiser would go on moving a frame's pose, by momentum, in the many steps that do not look at it.
+        self.frame_optimizer = torch.optim.SparseAdam([self.refinement, self.colour], lr=config.learning_rate_frame)
+        self.base_rates = {
+            name: [group["lr"] for group in optimizer.param_groups] for name, optimizer in self.optimizers.items()
+        }
         self.occupancy = OccupancyKeeper(self.field)
         meta = clip.meta
         self.kept = self.occupancy.carve(self.store, self.tracked_pose, (meta.focal_px, meta.cx, meta.cy))
@@ -129,26 +157,46 @@ class FieldTrainer:
     def _optimizer(self) -> torch.optim.Adam:
         net, config = self.field, self.config
         tables = [net.table, net.blend_tables]
-        frames = [net.neck, net.torso_follow]
-        layers = [value for value in net.parameters() if not any(value is other for other in tables + frames)]
+        follow = [net.torso_follow, *([net.head_follow] if config.refine_pose else [])]
+        apart = [net.neck, net.head_follow, net.torso_follow, *tables]
+        layers = [value for value in net.parameters() if not any(value is other for other in apart)]
         return torch.optim.Adam(
             [
                 {"params": [value for value in tables if value.numel()], "lr": config.learning_rate_table},
                 {"params": [value for value in layers if value.numel()], "lr": config.learning_rate_mlp},
-                {"params": [net.torso_follow], "lr": config.learning_rate_mlp},
+                {"params": follow, "lr": config.learning_rate_follow},
                 {"params": [net.neck], "lr": 0.05},
-                {"params": [self.refinement], "lr": config.learning_rate_pose},
             ],
             betas=(0.9, 0.99),
             eps=1e-15,
             fused=True,
         )
 
+    @property
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """By the names under which checkpoints keep their moments."""
+        return {"adam": self.optimizer, "frames": self.frame_optimizer}
+
     def head_pose(self, frame: int) -> torch.Tensor:
         """(6,) refined pose of a training frame."""
         if not self.config.refine_pose:
             return self.tracked_pose[frame]
-        return self.tracked_pose[frame] + self.refinement[frame]
+        return self.tracked_pose[frame] + self._of_frame(self.refinement, frame) * POSE_UNITS
+
+    @staticmethod
+    def _of_frame(values: torch.Tensor, frame: int) -> torch.Tensor:
+        """Row ``frame`` of ``values``, whose gradient is sparse."""
+        return torch.nn.functional.embedding(torch.tensor(frame), values, sparse=True)
+
+    def _take_step(self) -> None:
+        """All optimisers, those of the linear maps in units in which radians and metres move pixels alike."""
+        maps = [self.field.head_follow, self.field.torso_follow]
+        before = [value.detach().clone() for value in maps]
+        self.optimizer.step()
+        with torch.no_grad():
+            for value, old in zip(maps, before, strict=True):
+                value.copy_(old + (value - old) * (POSE_UNITS[:, None] / POSE_UNITS))
+        self.frame_optimizer.step()
 
     def frame_condition(self, frame: int) -> torch.Tensor:
         """(48,) condition of a training frame, with the mouth now and then driven by the sound, and noise."""
@@ -161,9 +209,10 @@ class FieldTrainer:
     def step(self, loop: Loop) -> dict[str, float]:
         """One optimisation step; returns the losses."""
         config = self.config
-        for group, base in zip(self.optimizer.param_groups, self.base_rates, strict=True):
-            group["lr"] = base * loop.decay(config.learning_rate_floor)
-        self.optimizer.zero_grad(set_to_none=True)
+        for name, optimizer in self.optimizers.items():
+            for group, base in zip(optimizer.param_groups, self.base_rates[name], strict=True):
+                group["lr"] = base * loop.decay(config.learning_rate_floor)
+            optimizer.zero_grad(set_to_none=True)
         frames = torch.multinomial(self.frame_share, config.frames_per_step, generator=self.generator).tolist()
         stride = next((wide for until, wide in COARSE_TO_FINE if loop.fraction < until), 1)
         scalars = {"loss": 0.0, "mse": 0.0, "samples": 0.0}
@@ -176,7 +225,7 @@ class FieldTrainer:
                 for name, value in found.items():
                     scalars[name] = scalars.get(name, 0.0) + value / (1 if name == "samples" else len(frames))
             torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+        self._take_step()
         wanted = self.rays_per_frame * config.samples_per_step / max(scalars["samples"], 1.0)
         smoothed = 0.8 * self.rays_per_frame + 0.2 * wanted
         self.rays_per_frame = int(min(max(smoothed, MIN_RAYS_PER_FRAME), config.max_rays_per_frame))
@@ -194,14 +243,19 @@ class FieldTrainer:
         return [[frame] for frame in frames] if self.field.config.n_blend else [frames]
 
     def _view(self, frame: int, stride: int) -> _View:
-        pixels = self.store.sample(frame, self.rays_per_frame, self.generator)
+        patch = self.store.patch(frame, self.generator) if self.config.structure_weight else torch.zeros(0).long()
+        n_apart = max(self.rays_per_frame - len(patch), MIN_RAYS_PER_FRAME)
+        pixels = torch.cat([self.store.sample(frame, n_apart, self.generator), patch])
         condition, pose = self.frame_condition(frame), self.head_pose(frame)
         folded = self.field.fold(condition, pose)
         folded = replace(folded, step_m=folded.step_m * stride)
         directions = self.store.directions[pixels]
         samples = march_rays(folded, directions, torch.rand(len(pixels), generator=self.generator))
-        positions = sample_positions(march_space(folded, directions), samples)
-        return _View(frame, pixels, condition, pose, folded, samples, positions)
+        config = self.config
+        seen = thin_samples(folded, directions, samples, config.least_weight, config.light_share, self.generator)
+        self.occupancy.note_visibility(seen.positions, samples, seen.weights)
+        positions = sample_positions(march_space(folded, directions), seen.samples)
+        return _View(frame, pixels, len(patch), condition, pose, folded, seen.samples, positions, seen.cost)
 
     def _values(self, views: list[_View]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Density and colour before its sigmoid at the samples of each view."""
@@ -220,17 +274,24 @@ class FieldTrainer:
         config, samples = self.config, view.samples
         colour, matte, background = self.store.targets(view.frame, view.pixels)
         out = composite_rays(sigma, torch.sigmoid(raw_rgb), samples, view.folded.step_m)
-        self.occupancy.note_visibility(view.positions.detach(), samples, out.weights)
         picture = out.rgb + out.transmittance[:, None] * background
+        if config.refine_colour:
+            gain, offset = self._of_frame(self.colour, view.frame).view(2, 3)
+            picture = picture * gain.exp() + offset
         error = picture - colour
         mse = error.square().mean()
         matte_loss = (1.0 - out.transmittance - matte).square().mean()
         loss = mse + 0.02 * error.abs().mean() + config.matte_weight * matte_loss
         loss = loss + config.distortion_weight * out.distortion.mean()
+        if view.n_patch:
+            side = math.isqrt(view.n_patch)
+            shown, wanted = (value[-view.n_patch :].view(side, side, 3) for value in (picture, colour))
+            loss = loss + config.structure_weight * structural_loss(shown, wanted)
+        if config.refine_colour:
+            loss = loss + config.colour_weight * (gain.square().sum() + offset.square().sum())
         if config.refine_pose:
-            moved = self.refinement[view.frame] * torch.tensor([1.0, 1.0, 1.0, 10.0, 10.0, 10.0])
-            loss = loss + config.pose_weight * moved.square().sum()
-        return loss, {"loss": float(loss.detach()), "mse": float(mse.detach()), "samples": float(len(samples.t))}
+            loss = loss + config.pose_weight * self._of_frame(self.refinement, view.frame).square().sum()
+        return loss, {"loss": float(loss.detach()), "mse": float(mse.detach()), "samples": view.cost}
 
     def _density(self, positions: torch.Tensor) -> torch.Tensor:
         """(N,) density of positions in the unit cube for the expression of a random training frame."""

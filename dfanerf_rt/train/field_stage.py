@@ -90,20 +90,22 @@ def _save(trainer: FieldTrainer, path: Path, fingerprint: str, loop: Loop) -> No
     keeper = trainer.occupancy
     tensors = {
         "refinement": trainer.refinement,
+        "colour": trainer.colour,
         "occs": keeper.estimator.occs,
         "binaries": keeper.estimator.binaries,
         "seen": keeper.seen,
         "generator": trainer.generator.get_state(),
     }
     metadata = {"fingerprint": fingerprint, "step": loop.step, "spent_s": loop.elapsed_s}
-    save_checkpoint(path, {"field": trainer.field}, {"adam": trainer.optimizer}, tensors, metadata)
+    save_checkpoint(path, {"field": trainer.field}, trainer.optimizers, tensors, metadata)
 
 
 def _restore(trainer: FieldTrainer, path: Path, fingerprint: str) -> Loop:
-    modules, optimizers = {"field": trainer.field}, {"adam": trainer.optimizer}
+    modules, optimizers = {"field": trainer.field}, trainer.optimizers
     tensors, metadata = load_checkpoint(path, modules, optimizers, fingerprint)
     with torch.no_grad():
         trainer.refinement.copy_(tensors["refinement"])
+        trainer.colour.copy_(tensors["colour"])
         trainer.occupancy.estimator.occs.copy_(tensors["occs"])
         trainer.occupancy.estimator.binaries.copy_(tensors["binaries"])
         trainer.occupancy.seen.copy_(tensors["seen"])

@@ -61,7 +61,8 @@ class OccupancyKeeper:
         hits = torch.zeros(len(points))
         chosen = torch.linspace(0, len(store) - 1, min(len(store), 40)).long().unique()
         for index in chosen.tolist():
-            head, torso = (head_to_camera(pose) for pose in (head_poses[index], field.torso_pose(head_poses[index])))
+            pose = head_poses[index]
+            head, torso = (head_to_camera(placed) for placed in (field.placed_head(pose), field.placed_torso(pose)))
             place = weight * (points @ head[:, :3].t() + head[:, 3]) + (1 - weight) * (
                 points @ torso[:, :3].t() + torso[:, 3]
             )

@@ -23,6 +23,11 @@ class SamplingConfig:
     anywhere_share: float = 0.1
     margin: float = 0.3
     """Boxes of mouth and eyes are enlarged by this share of their size on each side."""
+    patch_px: int = 20
+    """Side of the square patch that a step looks at as a whole; 0 for none."""
+    patch_mouth_share: float = 0.35
+    patch_eyes_share: float = 0.15
+    """Share of the patches that lie about the mouth and the eyes; the others have their middle on the person."""
 
 
 class FrameStore:
@@ -67,6 +72,22 @@ class FrameStore:
                 person[torch.randint(len(person), (n_person,), generator=generator)].long(),
             ]
         )
+
+    def patch(self, frame: int, generator: torch.Generator) -> torch.Tensor:
+        """(patch_px^2,) flat pixel indices of a square of one frame, row by row; empty where there are no patches."""
+        config, side = self.config, min(self.config.patch_px, self.width, self.height)
+        chance = float(torch.rand((), generator=generator))
+        if chance < config.patch_mouth_share:
+            middle = self._in_box(self.boxes["mouth"][frame], 1, generator)
+        elif chance < config.patch_mouth_share + config.patch_eyes_share:
+            middle = self._in_box(self.boxes["eyes"][frame], 1, generator)
+        else:
+            person = self.person[frame]
+            middle = person[torch.randint(len(person), (1,), generator=generator)].long()
+        row = (middle // self.width - side // 2).clamp(0, self.height - side)
+        column = (middle % self.width - side // 2).clamp(0, self.width - side)
+        rows, columns = torch.arange(side) + row, torch.arange(side) + column
+        return (rows[:, None] * self.width + columns).reshape(-1)
 
     def targets(self, frame: int, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Colour (n, 3), matte (n,) and background (n, 3) at flat pixel indices, in [0, 1]."""

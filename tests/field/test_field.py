@@ -88,7 +88,7 @@ def test_condition_outside_training_is_pulled_back() -> None:
 def test_torso_stays_when_it_follows_nothing() -> None:
     field = ConditionalField(CONFIG, BOX)
     moved = FRONTAL + 0.1
-    torch.testing.assert_close(field.torso_pose(moved), field.pose_mean)
+    torch.testing.assert_close(field.placed_torso(moved), field.pose_mean)
 
 
 def test_range_covers_the_box() -> None:

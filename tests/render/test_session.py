@@ -153,6 +153,7 @@ def test_native_fold_agrees_with_the_fields(concat: bool) -> None:
     if not concat:
         tensors["field.condition_weight"] = tensors["field.condition_weight"][:, :0]
     tensors["field.pose_weight"] = torch.randn(64, 6, generator=generator) * 0.05
+    tensors["field.head_follow"] = torch.eye(6) + torch.randn(6, 6, generator=generator) * 0.1
     tensors["field.torso_follow"] = torch.randn(6, 6, generator=generator) * 0.1
     tensors["field.pose_std"] = torch.full((6,), 0.05)
     avatar = Avatar(dataclasses.replace(avatar.meta, field=dataclasses.asdict(config)), tensors)

@@ -25,8 +25,8 @@ def one_step(clip: Clip, alone: bool) -> tuple[dict[str, float], dict[str, torch
     if alone:
         trainer._groups = lambda frames: [[frame] for frame in frames]  # type: ignore[method-assign]
     losses = trainer.step(Loop(5, 60.0))
-    named = {**dict(trainer.field.named_parameters()), "refinement": trainer.refinement}
-    return losses, {name: value.grad for name, value in named.items() if value.grad is not None}
+    named = {**dict(trainer.field.named_parameters()), "refinement": trainer.refinement, "colour": trainer.colour}
+    return losses, {name: value.grad.to_dense() for name, value in named.items() if value.grad is not None}
 
 
 def test_frames_together_and_alone(tiny_clip: Clip) -> None:
@@ -37,3 +37,16 @@ def test_frames_together_and_alone(tiny_clip: Clip) -> None:
     assert float(together[1]["refinement"].norm()) > 0.0
     for name, gradient in together[1].items():
         assert float((gradient - alone[1][name]).norm()) <= 1e-4 * float(alone[1][name].norm()) + 1e-9, name
+
+
+def test_a_frames_pose_moves_in_its_own_steps_alone(tiny_clip: Clip) -> None:
+    condition = torch.randn(len(tiny_clip.meta.train_frames), CONDITION_DIM, generator=torch.Generator().manual_seed(1))
+    trainer = FieldTrainer(tiny_clip, condition, None, FieldConfig(**SIZES), FieldTrainConfig(n_steps=9))
+    moved = []
+    for step in range(3):
+        before = trainer.refinement.detach().clone()
+        trainer.step(Loop(9, 60.0, step=step))
+        moved.append((trainer.refinement.detach() - before).abs().amax(1) > 0.0)
+    assert [int(rows.sum()) for rows in moved] == [1, 1, 1]
+    # and by no more than the learning rate, in radians and 0.1 m
+    assert float(trainer.refinement.detach().abs().max()) <= 3 * trainer.config.learning_rate_frame + 1e-9

@@ -36,7 +36,7 @@ struct Avatar {
   std::vector<float> condition_weight;  // (hidden, 48), or empty where the condition is not concatenated
   std::vector<float> pose_weight;       // (hidden, 6)
   std::vector<float> mixer_weight;      // (n_blend, 48)
-  std::vector<float> torso_follow, neck, aabb;
+  std::vector<float> head_follow, torso_follow, neck, aabb;
   std::vector<float> condition_mean, condition_std;  // (48,): a condition to begin with
   std::vector<float> pose_mean, pose_std;            // (6,): a head pose to begin with
   std::vector<uint8_t> occupancy;                    // (R, R, R)

@@ -36,6 +36,7 @@ def field_constants(field: ConditionalField) -> dict[str, Any]:
         "condition_weight": plain(field.condition_weight) if field.config.concat else None,
         "pose_weight": plain(field.pose_weight),
         "mixer_weight": plain(field.mixer_weight),
+        "head_follow": plain(field.head_follow),
         "torso_follow": plain(field.torso_follow),
         "neck": plain(field.neck),
         "step_m": field.step_m,
