@@ -31,7 +31,7 @@ def test_an_avatar_without_generated_motion_is_of_the_schema_before(tmp_path: Pa
     save_tensors(path, tensors, {**stored, "schema": "dfanerf-avatar/2"})
     assert Avatar.load(path).meta == META
     save_tensors(path, tensors, {**stored, "schema": "dfanerf-avatar/1"})
-    with pytest.raises(AvatarError, match="schema is 'dfanerf-avatar/1', expected 'dfanerf-avatar/3'"):
+    with pytest.raises(AvatarError, match="schema is 'dfanerf-avatar/1', expected 'dfanerf-avatar/4'"):
         Avatar.load(path)
 
 
