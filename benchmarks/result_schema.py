@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/result_schema.py FILE...        checks files; names the first fault
 
 A document is ``{"kind": KIND, "machine": {...}, "results": [row, ...]}`` with a KIND of "render", "ops", "sync",
-"lips", "motion" or "live"; more keys may stand beside them.
+"lips", "motion", "field" or "live"; more keys may stand beside them.
 """
 
 from __future__ import annotations
@@ -113,6 +113,14 @@ MOTION_ROW: dict[str, Types] = {
 }
 """Keys of a row of ``bench_motion.py --json``: ``value`` is what ``measure`` (docs/motion.md) says of ``count`` frames
 of ``subject``. Where ``seed`` is null it is the mean over seeds, ``spread`` their standard deviation, null of one."""
+FIELD_ROW: dict[str, Types] = {
+    "variant": (str,),
+    "seed": (int,),
+    "row": (str,),
+    "measure": (str,),
+    "value": (float,),
+}
+"""Keys of a row of ``ablate_field.py --json``: ``measure`` of a row of ``dfanerf evaluate``, or of "field"."""
 LIVE_ROW: dict[str, Types] = {
     "part": (str,),
     "subject": (str,),
@@ -127,6 +135,7 @@ ROWS = {
     "sync": SYNC_ROW,
     "lips": LIPS_ROW,
     "motion": MOTION_ROW,
+    "field": FIELD_ROW,
     "live": LIVE_ROW,
 }
 

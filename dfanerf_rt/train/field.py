@@ -22,6 +22,8 @@ from dfanerf_rt.train.thin import thin_samples
 from dfanerf_rt.train.tighten import telling_frames, tighten_occupancy
 
 MIN_RAYS_PER_FRAME = 128
+NO_NECK_Y_M = 100.0
+INNER_LIPS = (62, 66)
 POSE_UNITS = torch.tensor([1.0, 1.0, 1.0, 0.1, 0.1, 0.1])
 """Radians, and lengths of 0.1 m, which is how far the face lies from the axes it turns about."""
 COARSE_TO_FINE = ((0.1, 4), (0.25, 2))
@@ -64,6 +66,15 @@ class FieldTrainConfig:
     """Pulls each frame's refined pose towards the tracked one (per radian^2 and per (0.1 m)^2)."""
     blink_share: float = 4.0
     """How much more often a frame with closed eyes is looked at than one with open eyes: blinks are short."""
+    open_share: float = 1.0
+    """The same for the most open mouth: teeth and tongue show in few frames."""
+    other_background_share: float = 0.25
+    """Share of steps that put another colour behind the person, in the truth as in the render, by the matte: hair that
+    has learned to be half the studio's wall would show it before any other."""
+    occupancy_of_all: bool = True
+    """Keep what any expression fills; otherwise what that of the first frame does."""
+    own_torso: bool = True
+    """Below the neck, follow the head by a map of its own; otherwise all is one rigid head."""
     refine_pose: bool = True
     """Refine each frame's pose, and the map by which the head follows it: the map is kept in the avatar."""
     least_weight: float = 2e-3
@@ -109,6 +120,12 @@ def field_box(clip: Clip) -> torch.Tensor:
     return box.clamp(-0.45, 0.45)
 
 
+def mouth_opening(landmarks_px: torch.Tensor) -> torch.Tensor:
+    """(T,) distance of the inner lips as a share of its 95th percentile, 0 to 1; landmarks (T, 68, 2)."""
+    opening = (landmarks_px[:, INNER_LIPS[0]] - landmarks_px[:, INNER_LIPS[1]]).norm(dim=-1)
+    return (opening / opening.quantile(0.95).clamp_min(1e-3)).clamp(0.0, 1.0)
+
+
 class FieldTrainer:
     """One field in training: its optimisers, refined poses and occupancy grid.
 
@@ -134,11 +151,13 @@ class FieldTrainer:
         self.condition = condition
         self.audio_code = audio_code
         closure = clip.track.eye_closure[frames.start : frames.stop].amax(1).clamp(0.0, 1.0)
-        self.frame_share = 1.0 + config.blink_share * closure
+        opening = mouth_opening(clip.track.landmarks_px[frames.start : frames.stop])
+        self.frame_share = 1.0 + config.blink_share * closure + config.open_share * opening
         self.tracked_pose = clip.track.head_pose[frames.start : frames.stop]
         self.field = ConditionalField(field_config, field_box(clip), self.generator)
         chin = clip.track.landmarks[frames.start : frames.stop, 8, 1].median()
-        self.field.set_statistics(condition, self.tracked_pose, neck_y_m=float(chin) + 0.03)
+        neck_y_m = float(chin) + 0.03 if config.own_torso else NO_NECK_Y_M
+        self.field.set_statistics(condition, self.tracked_pose, neck_y_m)
         self.rays_per_frame = 256
         self.refinement = nn.Parameter(torch.zeros_like(self.tracked_pose))
         """(T, 6) of each frame's pose, in units of :data:`POSE_UNITS`."""
@@ -157,15 +176,18 @@ class FieldTrainer:
     def _optimizer(self) -> torch.optim.Adam:
         net, config = self.field, self.config
         tables = [net.table, net.blend_tables]
-        follow = [net.torso_follow, *([net.head_follow] if config.refine_pose else [])]
+        follow = [
+            *([net.torso_follow] if config.own_torso else []),
+            *([net.head_follow] if config.refine_pose else []),
+        ]
         apart = [net.neck, net.head_follow, net.torso_follow, *tables]
         layers = [value for value in net.parameters() if not any(value is other for other in apart)]
         return torch.optim.Adam(
             [
                 {"params": [value for value in tables if value.numel()], "lr": config.learning_rate_table},
                 {"params": [value for value in layers if value.numel()], "lr": config.learning_rate_mlp},
-                {"params": follow, "lr": config.learning_rate_follow},
-                {"params": [net.neck], "lr": 0.05},
+                *([{"params": follow, "lr": config.learning_rate_follow}] if follow else []),
+                *([{"params": [net.neck], "lr": 0.05}] if config.own_torso else []),
             ],
             betas=(0.9, 0.99),
             eps=1e-15,
@@ -273,6 +295,10 @@ class FieldTrainer:
     def _loss(self, view: _View, sigma: torch.Tensor, raw_rgb: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
         config, samples = self.config, view.samples
         colour, matte, background = self.store.targets(view.frame, view.pixels)
+        if float(torch.rand((), generator=self.generator)) < config.other_background_share:
+            other = torch.rand(3, generator=self.generator)
+            colour = colour + (1.0 - matte)[:, None] * (other - background)
+            background = other.expand_as(background)
         out = composite_rays(sigma, torch.sigmoid(raw_rgb), samples, view.folded.step_m)
         picture = out.rgb + out.transmittance[:, None] * background
         if config.refine_colour:
@@ -295,6 +321,6 @@ class FieldTrainer:
 
     def _density(self, positions: torch.Tensor) -> torch.Tensor:
         """(N,) density of positions in the unit cube for the expression of a random training frame."""
-        frame = int(torch.randint(len(self.store), (), generator=self.generator))
+        frame = int(torch.randint(len(self.store), (), generator=self.generator)) if self.config.occupancy_of_all else 0
         folded = self.field.fold(self.frame_condition(frame), self.head_pose(frame).detach())
         return field_values(folded, positions)[0]

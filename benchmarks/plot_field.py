@@ -1,0 +1,88 @@
+"""Draws results of ablate_field.py: what each part of the field and of its training is worth.
+
+    .venv/bin/python benchmarks/plot_field.py RESULTS.json [--out docs/field_ablation.svg]
+
+Left, each way of conditioning; right, what is lost without each ingredient. The same results give the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from ablate_field import CONDITIONING, DEFAULT, INGREDIENTS, mean
+from matplotlib.axes import Axes
+from plot import STYLE
+from result_schema import REPOSITORY, read_results
+
+SHOWN = (
+    ("recorded", "psnr_db", "whole picture"),
+    ("recorded", "face_psnr_db", "face"),
+    ("recorded", "mouth_psnr_db", "mouth"),
+    ("sound", "mouth_psnr_db", "mouth, from sound"),
+)
+
+
+def draw(document: dict[str, Any], target: Path) -> None:
+    """Two panels into an SVG or PNG file."""
+    with plt.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(
+            1, 2, figsize=(10.0, 4.2), layout="constrained", gridspec_kw={"width_ratios": (1, 2)}
+        )
+        _bars(left, document, list(CONDITIONING), 0.0)
+        left.set_xlabel("PSNR, dB")
+        left.set_xlim(left=20.0)
+        differences = {measure[:2]: mean(document["results"], DEFAULT, *measure[:2]) or 0.0 for measure in SHOWN}
+        _bars(right, document, list(INGREDIENTS), differences)
+        right.set_xlabel(f"dB against {DEFAULT}: to the left, the ingredient helps")
+        right.axvline(0.0, color="0.3", lw=0.8)
+        figure.legend(*left.get_legend_handles_labels(), fontsize=7, frameon=False, ncols=4, loc="outside lower center")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Neither a date nor the program's version: the same results give the same file.
+        empty: dict[str, Any] = {"Date": None} if target.suffix == ".svg" else {"Software": None}
+        figure.savefig(target, dpi=120, metadata=empty)
+        plt.close(figure)
+
+
+def _bars(panel: Axes, document: dict[str, Any], names: list[str], base: dict[tuple[str, str], float] | float) -> None:
+    """A group of horizontal bars for each variant, less what ``base`` says of each measure."""
+    height = 0.8 / len(SHOWN)
+    for number, (row, measure, label) in enumerate(SHOWN):
+        zero = base[row, measure] if isinstance(base, dict) else base
+        values = [mean(document["results"], name, row, measure) for name in names]
+        places = [place + (number - (len(SHOWN) - 1) / 2) * height for place in range(len(names))]
+        known = [(place, value - zero) for place, value in zip(places, values, strict=True) if value is not None]
+        panel.barh([p for p, _ in known], [v for _, v in known], 0.9 * height, color=f"C{number}", label=label)
+    panel.set_yticks(range(len(names)), names)
+    panel.invert_yaxis()
+    panel.grid(axis="y", visible=False)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, help="what ablate_field.py --json wrote")
+    parser.add_argument("--out", type=Path, default=REPOSITORY / "docs" / "field_ablation.svg", help=".svg or .png")
+    arguments = parser.parse_args(argv)
+    if arguments.out.suffix not in (".svg", ".png"):
+        parser.error(f"--out is {arguments.out}, expected a name that ends in .svg or .png")
+    try:
+        document = read_results(arguments.results)
+    except ValueError as fault:
+        print(f"plot_field: {fault}", file=sys.stderr)
+        return 2
+    if document["kind"] != "field":
+        print(f"plot_field: {arguments.results} holds no results of ablate_field.py", file=sys.stderr)
+        return 2
+    draw(document, arguments.out)
+    print(arguments.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
