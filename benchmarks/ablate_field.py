@@ -209,7 +209,7 @@ def _run(bench: Bench, arguments: argparse.Namespace, document: dict[str, Any]) 
     config, settings = FieldConfig(), FieldTrainConfig(n_steps=arguments.steps)
     if arguments.tiny:
         config = FieldConfig(n_levels=4, log2_table_size=10, max_resolution=32, occupancy_resolution=16, n_steps=24)
-        settings = replace(settings, samples_per_step=2000, sampling=SamplingConfig(patch_px=8))
+        settings = replace(settings, samples_per_step=2000, sampling=SamplingConfig(patch_px=7))
     done = {(result["variant"], result["seed"]) for result in document["results"]}
     for seed in range(arguments.seeds):
         for name in arguments.only:

@@ -22,6 +22,7 @@ from dfanerf_rt.train.thin import thin_samples
 from dfanerf_rt.train.tighten import telling_frames, tighten_occupancy
 
 MIN_RAYS_PER_FRAME = 128
+LEAST_RAYS_A_PATCH = 4
 NO_NECK_Y_M = 100.0
 INNER_LIPS = (62, 66)
 POSE_UNITS = torch.tensor([1.0, 1.0, 1.0, 0.1, 0.1, 0.1])
@@ -265,9 +266,11 @@ class FieldTrainer:
         return [[frame] for frame in frames] if self.field.config.n_blend else [frames]
 
     def _view(self, frame: int, stride: int) -> _View:
-        patch = self.store.patch(frame, self.generator) if self.config.structure_weight else torch.zeros(0).long()
-        n_apart = max(self.rays_per_frame - len(patch), MIN_RAYS_PER_FRAME)
-        pixels = torch.cat([self.store.sample(frame, n_apart, self.generator), patch])
+        patch = torch.zeros(0, dtype=torch.int64)
+        # While rays are few, those of one place would teach the field that place alone.
+        if self.config.structure_weight and self.rays_per_frame >= LEAST_RAYS_A_PATCH * self.config.sampling.patch_px**2:
+            patch = self.store.patch(frame, self.generator)
+        pixels = torch.cat([self.store.sample(frame, self.rays_per_frame - len(patch), self.generator), patch])
         condition, pose = self.frame_condition(frame), self.head_pose(frame)
         folded = self.field.fold(condition, pose)
         folded = replace(folded, step_m=folded.step_m * stride)

@@ -23,7 +23,7 @@ class SamplingConfig:
     anywhere_share: float = 0.1
     margin: float = 0.3
     """Boxes of mouth and eyes are enlarged by this share of their size on each side."""
-    patch_px: int = 20
+    patch_px: int = 12
     """Side of the square patch that a step looks at as a whole; 0 for none."""
     patch_mouth_share: float = 0.35
     patch_eyes_share: float = 0.15
