@@ -58,7 +58,7 @@ class FieldTrainConfig:
     """Share of steps whose mouth is driven by the audio code instead of the tracked mouth code."""
     matte_weight: float = 0.05
     distortion_weight: float = 5e-4
-    structure_weight: float = 0.01
+    structure_weight: float = 0.005
     """Of the structural loss over a patch, which keeps edges sharp."""
     colour_weight: float = 1.0
     """Pulls each frame's own gain and offset of colour, which take up drifting light and exposure, to none."""
