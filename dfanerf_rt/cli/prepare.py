@@ -57,6 +57,8 @@ def run(command: PrepareCommand) -> int:
 
         made = prepare(command.video, command.out, config, report, model)
     meta = made.clip.meta
+    for warning in made.judgement.warnings(range(meta.n_frames), meta.fps):
+        print(f"dfanerf prepare: {warning}", file=sys.stderr)
     print(
         f"{command.out}: {made.n_frames} frames of {meta.width}x{meta.height} at {meta.fps:g} fps, "
         f"{made.n_tracked} tracked ({100 * made.n_tracked / made.n_frames:.1f} %), {made.seconds:.0f} s\n"

@@ -16,22 +16,26 @@ class BackgroundBuilder:
 
     def __init__(self, n_frames: int) -> None:
         self._chosen = set(np.linspace(0, n_frames - 1, min(n_frames, MAX_SAMPLES)).round().astype(int).tolist())
-        self._frames: list[np.ndarray] = []
-        self._alphas: list[np.ndarray] = []
+        self._views: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def add(self, index: int, frame: np.ndarray, alpha: np.ndarray) -> None:
         """Offer frame ``index``: (H, W, 3) uint8 and its matte (H, W) uint8."""
         if index in self._chosen:
-            self._frames.append(frame.copy())
-            self._alphas.append(alpha.copy())
+            self._views[index] = frame.copy(), alpha.copy()
 
-    def finish(self) -> tuple[np.ndarray, float]:
+    def finish(self, good: np.ndarray | None = None) -> tuple[np.ndarray, float]:
         """The background, and the share of pixels that were seen.
+
+        Args:
+            good: (T,) bool, frames whose picture and matte are right; a matte that finds nobody would paint the person
+                into the background. All by default, and where none of the collected ones is good.
 
         Returns:
             (H, W, 3) uint8 sRGB, and a number in [0, 1]. Pixels never seen are filled smoothly from around.
         """
-        return static_background(np.stack(self._frames), np.stack(self._alphas))
+        chosen = [view for index, view in self._views.items() if good is None or good[index]]
+        frames, alphas = zip(*(chosen or self._views.values()), strict=True)
+        return static_background(np.stack(frames), np.stack(alphas))
 
 
 def static_background(frames: np.ndarray, alphas: np.ndarray) -> tuple[np.ndarray, float]:

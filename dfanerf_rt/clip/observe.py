@@ -8,18 +8,20 @@ from pathlib import Path
 
 import numpy as np
 
+from dfanerf_rt.clip.interruptions import changes, find_interruptions, thumbnail
 from dfanerf_rt.clip.video import VideoInfo, read_video
 from dfanerf_rt.errors import ClipError
 from dfanerf_rt.face.landmarks import N_MEDIAPIPE, LandmarkTracker, face_width
 
 MIN_DURATION_S = 2.0
 MAX_GAP_S = 0.4
-"""Frames without a face are filled in up to this long; beyond it the face has left the picture."""
+"""A face that is half outside the picture for longer than this has left it."""
+MIN_SEEN_SHARE = 0.75
+"""At least this share of the frames must show the face; the others are left out of what is learned."""
 SECOND_FACE_SIZE = 0.5
 SECOND_FACE_SHARE = 0.2
 OUTSIDE_SHARE = 0.1
 """A frame in which more of the face's landmarks than this lie outside the picture shows no whole face."""
-THUMBNAIL = (48, 48)
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,12 @@ class Observed:
 
     info: VideoInfo
     landmarks: np.ndarray
-    """(T, 478, 3) float32 pixels of the video as displayed; NaN where no face was found."""
+    """(T, 478, 3) float32 pixels of the video as displayed; NaN where no face was found, or the picture
+    is not of the shot."""
     second_face: np.ndarray
     """(T,) size of the second largest face relative to the one followed, 0 where there is none."""
     change: np.ndarray
-    """(T,) mean absolute change of a thumbnail from the frame before, 0 to 1."""
+    """(T,) mean absolute change of a thumbnail from the frame of the shot before, 0 to 1."""
 
     @property
     def tracked(self) -> np.ndarray:
@@ -46,15 +49,12 @@ def observe(path: Path, fps: float, report: Callable[[float], None]) -> Observed
     Raises:
         ClipError: not a video.
     """
-    import cv2
-
     info, frames = read_video(path, fps)
     expected = max(1.0, info.duration_s * fps)
     landmarks: list[np.ndarray] = []
     second: list[float] = []
-    change: list[float] = []
+    thumbnails: list[np.ndarray] = []
     followed: np.ndarray | None = None
-    before: np.ndarray | None = None
     with LandmarkTracker() as tracker:
         for frame in frames:
             report(min(1.0, len(landmarks) / expected))
@@ -68,19 +68,21 @@ def observe(path: Path, fps: float, report: Callable[[float], None]) -> Observed
             else:
                 landmarks.append(np.full((N_MEDIAPIPE, 3), np.nan, np.float32))
                 second.append(0.0)
-            small = cv2.resize(frame, THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32) / 255.0
-            change.append(0.0 if before is None else float(np.abs(small - before).mean()))
-            before = small
+            thumbnails.append(thumbnail(frame))
     if not landmarks:
         raise ClipError(f"{path}: no picture in it can be decoded; a playable video is expected")
-    return Observed(info, np.stack(landmarks), np.array(second), np.array(change))
+    pictures, found, sizes = np.stack(thumbnails), np.stack(landmarks), np.array(second)
+    lost = find_interruptions(pictures, fps)
+    found[lost], sizes[lost] = np.nan, 0.0
+    return Observed(info, found, sizes, changes(pictures, lost))
 
 
 def check_observed(observed: Observed) -> None:
     """Refuse a video that is not one uncut shot of one face.
 
     Raises:
-        ClipError: under two seconds, no face, several faces, a cut, or a face that leaves the picture; says when.
+        ClipError: under two seconds, no face, several faces, a cut, or no whole face in more than a quarter of the frames;
+            says when.
     """
     path, fps, tracked = observed.info.path, observed.info.fps, observed.tracked
     n_frames = len(tracked)
@@ -94,16 +96,23 @@ def check_observed(observed: Observed) -> None:
     cut = find_cut(observed)
     if cut is not None:
         raise ClipError(f"{path}: a cut at {cut / fps:.2f} s; keep one side of it (one uncut shot is expected)")
-    gone = _longest_run(~(tracked & _inside(observed)))
-    if gone is not None and gone[1] - gone[0] > MAX_GAP_S * fps:
+    seen = np.isfinite(whole_faces(observed)).all((1, 2))
+    if seen.mean() < MIN_SEEN_SHARE or seen.sum() < MIN_DURATION_S * fps:
+        first, last = _runs(~seen)[0]
         raise ClipError(
-            f"{path}: the face leaves the picture or cannot be found "
-            f"from {gone[0] / fps:.1f} s to {gone[1] / fps:.1f} s; cut that part off"
+            f"{path}: the face leaves the picture or cannot be found, longest from {first / fps:.1f} s to "
+            f"{last / fps:.1f} s; it is seen in {100 * seen.mean():.0f} % of the frames, at least "
+            f"{100 * MIN_SEEN_SHARE:.0f} % and {MIN_DURATION_S:.0f} s are expected; cut off what does not show it"
         )
-    if tracked.mean() < 0.9:
-        raise ClipError(
-            f"{path}: the face is found in only {100 * tracked.mean():.0f} % of the frames; 90 % are expected"
-        )
+
+
+def whole_faces(observed: Observed) -> np.ndarray:
+    """(T, 478, 3) landmarks as observed, NaN also where the face has left the picture."""
+    landmarks = observed.landmarks.copy()
+    for first, last in _runs(observed.tracked & ~_inside(observed)):
+        if last - first > MAX_GAP_S * observed.info.fps:
+            landmarks[first:last] = np.nan
+    return landmarks
 
 
 def find_cut(observed: Observed) -> int | None:
@@ -132,14 +141,8 @@ def _inside(observed: Observed) -> np.ndarray:
     return outside.mean(1) <= OUTSIDE_SHARE
 
 
-def _longest_run(flags: np.ndarray) -> tuple[int, int] | None:
-    """First and one-past-last index of the longest run of True."""
-    best: tuple[int, int] | None = None
-    start = 0
-    for index, flag in enumerate([*flags.tolist(), False]):
-        if flag:
-            continue
-        if index > start and (best is None or index - start > best[1] - best[0]):
-            best = (start, index)
-        start = index + 1
-    return best
+def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
+    """First and one-past-last index of each run of True, the longest first."""
+    edges = np.diff(np.concatenate([[0], flags.astype(np.int8), [0]]))
+    runs = zip(np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist(), strict=True)
+    return sorted(runs, key=lambda run: run[0] - run[1])

@@ -14,8 +14,10 @@ from dfanerf_rt.clip.background import BackgroundBuilder
 from dfanerf_rt.clip.contact_sheet import SheetBuilder, chosen_frames
 from dfanerf_rt.clip.crop import Crop, choose_crop
 from dfanerf_rt.clip.format import Clip, ClipMeta, ClipWriter
+from dfanerf_rt.clip.judge import FrameJudge
+from dfanerf_rt.clip.judgement import GOOD, Judgement
 from dfanerf_rt.clip.matting import mattes
-from dfanerf_rt.clip.observe import Observed, check_observed, observe
+from dfanerf_rt.clip.observe import Observed, check_observed, observe, whole_faces
 from dfanerf_rt.clip.video import probe_video, read_audio, read_video
 from dfanerf_rt.errors import ClipError
 from dfanerf_rt.face.fit import FitConfig, FitResult, View, fit_track
@@ -57,6 +59,8 @@ class PrepareReport:
     focal_px: float
     background_seen: float
     """Share of the background's pixels that were uncovered in some frame."""
+    judgement: Judgement
+    """Which frames are left out of what is learned, and why; kept with the clip."""
     seconds: float
 
 
@@ -93,20 +97,18 @@ def prepare(
         model = model or FaceModel.bundled()
         observed = observe(video, config.fps, lambda share: progress(_OBSERVED * share, "looking for the face"))
         check_observed(observed)
-        crop = choose_crop(observed.landmarks, observed.info.width, observed.info.height, config.size)
-        landmarks = crop.points(observed.landmarks)
+        faces = whole_faces(observed)
+        crop = choose_crop(faces, observed.info.width, observed.info.height, config.size)
+        landmarks = crop.points(faces)
         n_frames = len(landmarks)
         if config.audio:
             writer.write_audio(read_audio(video, n_frames, config.fps))
         # fitted before the pictures are cut out, because the fit says which frames are worth showing
         fitted = _fit(observed, crop, landmarks, model, config, progress)
-        sheet = SheetBuilder(chosen_frames(fitted.track), fitted, model)
-        background_seen = _cut_out(video, n_frames, crop, config, writer, sheet, progress)
-        sheet.save(writer.partial / "contact_sheet.jpg")
         errors = fitted.error_px[~fitted.error_px.isnan()].numpy()
         median, p95 = (float(value) for value in np.quantile(errors, (0.5, 0.95)))
         model_error = float(fitted.model_error_px[~fitted.model_error_px.isnan()].median())
-        n_tracked = int(observed.tracked.sum())
+        n_tracked = int(fitted.track.confidence.sum())
         meta = ClipMeta(
             n_frames=n_frames,
             width=crop.size,
@@ -126,15 +128,21 @@ def prepare(
                 "median_error_px_at_512": median,
                 "p95_error_px_at_512": p95,
                 "model_error_px_at_512": model_error,
-                "background_seen": background_seen,
                 "source_fps": observed.info.source_fps,
                 "crop_xy_side": [crop.x, crop.y, crop.side],
             },
         )
+        sheet, judge = SheetBuilder(chosen_frames(fitted.track), fitted, model), FrameJudge(meta, fitted.track)
+        background_seen, judgement = _cut_out(video, crop, meta, writer, sheet, judge, progress)
+        sheet.save(writer.partial / "contact_sheet.jpg")
+        judgement.save(writer.partial)
+        meta.extra.update(background_seen=background_seen, left_out=judgement.counts())
         clip = writer.finish(meta, fitted.track)
     seconds = time.monotonic() - started
     progress(1.0, "done")
-    return PrepareReport(clip, n_frames, n_tracked, median, p95, model_error, fitted.focal_px, background_seen, seconds)
+    return PrepareReport(
+        clip, n_frames, n_tracked, median, p95, model_error, fitted.focal_px, background_seen, judgement, seconds
+    )
 
 
 def _view(observed: Observed, crop: Crop) -> View:
@@ -157,26 +165,27 @@ def _fit(
 
 def _cut_out(
     video: Path,
-    n_frames: int,
     crop: Crop,
-    config: PrepareConfig,
+    meta: ClipMeta,
     writer: ClipWriter,
     sheet: SheetBuilder,
+    judge: FrameJudge,
     progress: Progress,
-) -> float:
-    """Write frames, mattes and background; returns the share of the background that was seen."""
-    builder = BackgroundBuilder(n_frames)
-    frames = (crop.apply(frame) for frame in read_video(video, config.fps)[1])
+) -> tuple[float, Judgement]:
+    """Write frames, mattes and background; returns the share of the background that was seen, and the judgement."""
+    builder = BackgroundBuilder(meta.n_frames)
+    frames = (crop.apply(frame) for frame in read_video(video, meta.fps)[1])
     for index, (frame, alpha) in enumerate(mattes(frames)):
-        progress(_FITTED + (_CUT_OUT - _FITTED) * index / n_frames, "cutting out the person")
+        progress(_FITTED + (_CUT_OUT - _FITTED) * index / meta.n_frames, "cutting out the person")
         writer.write_frame(index, frame, alpha)
         builder.add(index, frame, alpha)
         sheet.add(index, frame, alpha)
+        judge.add(index, frame, alpha)
     progress(_CUT_OUT, "background")
-    background, seen = builder.finish()
+    background, seen = builder.finish(judge.faults() == GOOD)
     writer.write_background(background)
     sheet.background = background
-    return seen
+    return seen, judge.finish(background)
 
 
 def _name_of(model: FaceModel) -> str:

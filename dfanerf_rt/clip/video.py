@@ -144,12 +144,11 @@ def _decode(path: Path, container: InputContainer, stream: av.VideoStream) -> It
             return
         except av.error.EOFError:
             return
-        except av.error.InvalidDataError as fault:
+        except av.error.FFmpegError as fault:
+            # Decoders name damage in many ways; what they cannot decode is bridged by the picture before.
             if previous is None:
                 raise ClipError(f"{path}: no picture in it can be decoded ({fault.__class__.__name__})") from fault
             continue
-        except av.error.FFmpegError as fault:
-            raise ClipError(f"{path}: damaged video ({fault.__class__.__name__})") from fault
         for frame in frames:
             time_s = frame.time
             if time_s is None:

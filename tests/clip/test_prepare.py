@@ -9,7 +9,7 @@ import pytest
 
 from dfanerf_rt.clip.crop import choose_crop
 from dfanerf_rt.clip.format import Clip
-from dfanerf_rt.clip.observe import Observed, check_observed, find_cut
+from dfanerf_rt.clip.observe import Observed, check_observed, find_cut, whole_faces
 from dfanerf_rt.clip.prepare import PrepareConfig, PrepareReport, prepare
 from dfanerf_rt.clip.video import VideoInfo, read_video
 from dfanerf_rt.errors import ClipError
@@ -33,15 +33,21 @@ def test_short_gaps_pass_and_a_face_that_leaves_is_timed() -> None:
     seen = observed()
     seen.landmarks[30:36] = np.nan
     check_observed(seen)
+    seen.landmarks[50:65] = np.nan
+    check_observed(seen)
     seen.landmarks[50:75] = np.nan
-    with pytest.raises(ClipError, match=r"leaves the picture .* from 2\.0 s to 3\.0 s"):
+    with pytest.raises(ClipError, match=r"leaves the picture .* from 2\.0 s to 3\.0 s; it is seen in 69 %"):
         check_observed(seen)
 
 
 def test_a_face_half_outside_the_picture_has_left_it() -> None:
     seen = observed()
-    seen.landmarks[25:50, :, 0] -= 330
-    with pytest.raises(ClipError, match=r"from 1\.0 s to 2\.0 s"):
+    seen.landmarks[25:40, :, 0] -= 330
+    check_observed(seen)
+    kept = np.isfinite(whole_faces(seen)).all((1, 2))
+    assert np.flatnonzero(~kept).tolist() == list(range(25, 40))
+    seen.landmarks[40:55, :, 0] -= 330
+    with pytest.raises(ClipError, match=r"from 1\.0 s to 2\.2 s"):
         check_observed(seen)
 
 
