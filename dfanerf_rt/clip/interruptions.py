@@ -5,6 +5,8 @@ What tells an interruption from a cut is that the shot goes on behind it as it w
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from PIL import Image
 
@@ -64,7 +66,7 @@ def changes(thumbnails: np.ndarray, lost: np.ndarray) -> np.ndarray:
     flat = thumbnails.reshape(len(thumbnails), -1)
     change = np.zeros(len(flat))
     shown = np.flatnonzero(~lost)
-    for before, frame in zip(shown[:-1], shown[1:], strict=True):
+    for before, frame in pairwise(shown.tolist()):
         change[frame] = np.abs(flat[frame] - flat[before]).mean()
     return change
 

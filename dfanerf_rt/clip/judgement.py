@@ -68,9 +68,8 @@ class Judgement:
 
     def counts(self) -> dict[str, int]:
         """Frames left out for each reason."""
-        return {
-            words: int((self.fault == fault).sum()) for fault, words in WORDS.items() if (self.fault == fault).any()
-        }
+        counted = {words: int((self.fault == fault).sum()) for fault, words in WORDS.items()}
+        return {words: count for words, count in counted.items() if count}
 
     def warnings(self, frames: range, fps: float) -> list[str]:
         """One line on everything among ``frames`` that is left out or doubted."""
@@ -82,10 +81,8 @@ class Judgement:
                 where = _stretches(found + frames.start, fps)
                 lines.append(f"left out {len(found)} of {len(frames)} frames ({where}): {words}")
         if self.moving_share > MOVING_WORTH_SAYING:
-            share = 100 * self.moving_share
-            lines.append(
-                f"the background moves in {share:.1f} % of its pixels; what it shows there is not learned from"
-            )
+            share = f"{100 * self.moving_share:.1f} %"
+            lines.append(f"the background moves in {share} of its pixels; what it shows there is not learned from")
         if not self.eyes_trusted:
             lines.append(
                 "the eyes look alike where they are tracked as closed and as open (dark glasses, glare or hair hide "

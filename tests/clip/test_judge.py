@@ -111,8 +111,8 @@ def test_where_the_background_moves(tiny_clip: Clip, tmp_path: Path) -> None:
 def test_eyes_behind_dark_glasses_are_doubted(blinking_clip: Clip, tmp_path: Path) -> None:
     plain = judge_clip(blinking_clip).eye_contrast
     clear, dark = (
-        judge_clip(repainted(blinking_clip, tmp_path / str(dark), glasses(blinking_clip, dark)))
-        for dark in (False, True)
+        judge_clip(repainted(blinking_clip, tmp_path / name, glasses(blinking_clip, name == "dark")))
+        for name in ("clear", "dark")
     )
     assert plain is not None and clear.eye_contrast is not None and dark.eye_contrast is not None
     assert min(plain, clear.eye_contrast) > 1.0 and clear.eyes_trusted
