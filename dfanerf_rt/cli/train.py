@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+
+if TYPE_CHECKING:
+    from dfanerf_rt.train.presets import Preset
 
 
 @dataclass(frozen=True)
 class TrainCommand:
-    """Learn an avatar from a prepared clip. Ctrl-C keeps a checkpoint; the same command goes on from it."""
+    """Learn an avatar from a prepared clip. Ctrl-C keeps a checkpoint; the same command goes on from it.
+
+    Several processes train one field together: torchrun --nproc_per_node=2 -m dfanerf_rt.cli.main train CLIP ...
+    """
 
     clip: Annotated[Path, tyro.conf.Positional]
     """Folder written by 'dfanerf prepare'."""
     out: Path
     """The avatar to write (.safetensors). Checkpoint and previews go to a folder beside it, OUT.training."""
-    preset: Literal["tiny", "preview", "standard"] = "preview"
-    """Sizes and times: tiny shows that every stage runs, preview takes minutes at 256x256, standard an hour."""
+    preset: Literal["tiny", "preview", "standard", "full"] = "preview"
+    """Sizes and times: tiny shows that every stage runs, preview takes minutes at 256x256 on two cores, standard an
+    hour, full minutes on a GPU."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the field is trained."""
+    precision: Literal["float32", "bfloat16"] | None = None
+    """Of the field's products in training, instead of the preset's; weights stay float32."""
     seed: int = 0
     """Seed of every stage."""
     name: str = ""
@@ -30,38 +42,61 @@ class TrainCommand:
     """Throw away the checkpoint of an earlier run."""
     minutes: float | None = None
     """Time for the field's training instead of the preset's."""
+    tensorboard: Path | None = None
+    """Write scalars and contact sheets to this folder; 'tensorboard --logdir FOLDER' shows them."""
 
 
 def run(command: TrainCommand) -> int:
     """Train and write the avatar."""
-    from dataclasses import replace
-
     from dfanerf_rt.clip.format import Clip
     from dfanerf_rt.errors import AvatarError
+    from dfanerf_rt.train.field_stage import no_picture
     from dfanerf_rt.train.loop import Interrupted
     from dfanerf_rt.train.pipeline import discard, train_avatar
-    from dfanerf_rt.train.presets import PRESETS
+    from dfanerf_rt.train.team import join_team
+    from dfanerf_rt.train.watch import TensorBoard
 
     if command.out.suffix != ".safetensors":
         raise AvatarError(f"{command.out}: an avatar file must end in .safetensors")
     clip = Clip(command.clip)
-    preset = PRESETS[command.preset]
-    if command.minutes is not None:
-        training = replace(preset.field_training, budget_s=60.0 * command.minutes, n_steps=10**7)
-        preset = replace(preset, field_training=training)
+    preset = _preset(command)
     work = command.out.with_suffix(".training")
-    if command.restart:
-        discard(work)
     stop = _StopOnSignal()
     started = time.monotonic()
-    with stop, _ProgressDisplay() as display:
+    with contextlib.ExitStack() as stack:
+        team = stack.enter_context(join_team(command.device))
+        board = None
+        if command.tensorboard is not None and team.first:
+            board = stack.enter_context(contextlib.closing(TensorBoard(command.tensorboard)))
+        if command.restart and team.first:
+            discard(work)
+        team.wait()
+        stack.enter_context(stop)
+        display = stack.enter_context(_ProgressDisplay(quiet=not team.first))
+
+        def update(stage: str, fraction: float, scalars: dict[str, float]) -> None:
+            display.update(stage, fraction, scalars)
+            if board is not None:
+                board.scalars(stage, fraction, scalars)
+
         try:
             avatar = train_avatar(
-                clip, work, preset, command.name or command.out.stem, command.seed, display.update, stop.requested
+                clip,
+                work,
+                preset,
+                command.name or command.out.stem,
+                command.seed,
+                update,
+                stop.requested,
+                team,
+                no_picture if board is None else board.picture,
+                lambda line: display.note(f"dfanerf train: {line}"),
             )
         except Interrupted as stopped:
             display.note(str(stopped))
             return 130
+    if not team.first:
+        return 0
     avatar.save(command.out)
     size_mb = command.out.stat().st_size / 1e6
     (work / "checkpoint.safetensors").unlink(missing_ok=True)
@@ -70,6 +105,19 @@ def run(command: TrainCommand) -> int:
     minutes = (time.monotonic() - started) / 60
     print(f"{command.out}: {size_mb:.1f} MB, trained in {minutes:.1f} min; {work} holds a preview")
     return 0
+
+
+def _preset(command: TrainCommand) -> Preset:
+    """The preset with what the command line changes of it."""
+    from dfanerf_rt.train.presets import PRESETS
+
+    preset = PRESETS[command.preset]
+    training = preset.field_training
+    if command.precision is not None:
+        training = replace(training, precision=command.precision)
+    if command.minutes is not None:
+        training = replace(training, budget_s=60.0 * command.minutes, n_steps=10**7)
+    return replace(preset, field_training=training)
 
 
 class _StopOnSignal:
@@ -98,10 +146,12 @@ class _StopOnSignal:
 class _ProgressDisplay:
     """A bar a stage on a terminal; a line every ten seconds elsewhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, quiet: bool) -> None:
+        from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-        self._live = sys.stderr.isatty()
+        self._quiet = quiet
+        self._live = sys.stderr.isatty() and not quiet
         self._tasks: dict[str, object] = {}
         self._lines: dict[str, float] = {}
         self._begun: dict[str, tuple[float, float]] = {}
@@ -111,6 +161,7 @@ class _ProgressDisplay:
             TaskProgressColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[scalars]}"),
+            console=Console(stderr=True),
             disable=not self._live,
         )
 
@@ -124,10 +175,13 @@ class _ProgressDisplay:
 
     def note(self, text: str) -> None:
         """Say something that stays on the screen."""
-        print(text, file=sys.stderr)
+        if not self._quiet:
+            self._bars.console.print(text, soft_wrap=True, markup=False, highlight=False)
 
     def update(self, stage: str, fraction: float, scalars: dict[str, float]) -> None:
         """Show the state of a stage."""
+        if self._quiet:
+            return
         shown = "  ".join(f"{name} {value:.4g}" for name, value in scalars.items())
         if self._live:
             task = self._tasks.get(stage)

@@ -81,8 +81,8 @@ def check_observed(observed: Observed) -> None:
     """Refuse a video that is not one uncut shot of one face.
 
     Raises:
-        ClipError: under two seconds, no face, several faces, a cut, or no whole face in over a quarter of the frames; says
-            when.
+        ClipError: under two seconds, no face, several faces, a cut, or no whole face in over a quarter of the frames;
+            says when.
     """
     path, fps, tracked = observed.info.path, observed.info.fps, observed.tracked
     n_frames = len(tracked)

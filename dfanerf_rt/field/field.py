@@ -176,7 +176,12 @@ class ConditionalField(nn.Module):
         )
 
     def values_of_frames(
-        self, positions: torch.Tensor, frame: torch.Tensor, condition: torch.Tensor, head_pose: torch.Tensor
+        self,
+        positions: torch.Tensor,
+        frame: torch.Tensor,
+        condition: torch.Tensor,
+        head_pose: torch.Tensor,
+        dtype: torch.dtype = torch.float32,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """What :func:`field_values` gives for each frame's fold, for samples of several frames at once; differentiable.
 
@@ -187,6 +192,7 @@ class ConditionalField(nn.Module):
             frame: (N,) int32, row of ``condition`` and ``head_pose`` that a sample belongs to.
             condition: (B, 48).
             head_pose: (B, 6).
+            dtype: of the second layer's product; float32 by default, or torch.bfloat16.
 
         Raises:
             ShapeError: the field blends tables, or on other shapes.
@@ -198,8 +204,9 @@ class ConditionalField(nn.Module):
         wide = torch.cat([self.w1, self.condition_weight, self.pose_weight], dim=1)
         features = hash_encode(positions, self.table, self.config.grid)
         hidden = condition_layer(features, known, frame, wide, self.b1)
-        hidden = torch.addmm(self.b2, hidden, self.w2.t()).relu()
-        return _density_and_colour(torch.addmm(self.b3, hidden, self.w3.t()))
+        w2, b2 = (value.to(dtype) for value in (self.w2, self.b2))
+        hidden = torch.addmm(b2, hidden.to(w2.dtype), w2.t()).relu()
+        return _density_and_colour(torch.addmm(self.b3, hidden.to(self.b3.dtype), self.w3.t()))
 
     @torch.no_grad()
     def _range(self, head: torch.Tensor) -> tuple[float, float]:
@@ -251,9 +258,15 @@ class ConditionalField(nn.Module):
         return field.requires_grad_(False)
 
 
-def field_values(folded: FoldedField, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Density (N,) in 1/m and colour before its sigmoid (N, 3) at (N, 3) in the unit cube; differentiable."""
-    return _density_and_colour(mlp(hash_encode(positions, folded.table, folded.grid), folded.weights, folded.biases))
+def field_values(
+    folded: FoldedField, positions: torch.Tensor, dtype: torch.dtype = torch.float32
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Density (N,) in 1/m and colour before its sigmoid (N, 3) at (N, 3) in the unit cube; differentiable.
+
+    With ``dtype`` torch.bfloat16 the hidden layers' products are of that type; table, weights and results stay float32.
+    """
+    features = hash_encode(positions, folded.table, folded.grid)
+    return _density_and_colour(mlp(features, folded.weights, folded.biases, dtype))
 
 
 def _density_and_colour(raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

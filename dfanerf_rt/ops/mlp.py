@@ -10,24 +10,34 @@ from dfanerf_rt.ops.dispatch import dispatch
 Layers = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
-def mlp(features: torch.Tensor, weights: Layers, biases: Layers, backend: str | None = None) -> torch.Tensor:
+def mlp(
+    features: torch.Tensor,
+    weights: Layers,
+    biases: Layers,
+    dtype: torch.dtype = torch.float32,
+    backend: str | None = None,
+) -> torch.Tensor:
     """w3 relu(w2 relu(w1 features[n] + b1) + b2) + b3 for every sample n; differentiable in every argument.
 
     Args:
         features: (N, D) float32, encoded positions.
         weights: (H, D), (H, H), (O, H) float32.
         biases: (H,), (H,), (O,) float32.
+        dtype: of the hidden layers' products, torch.float32 or torch.bfloat16, whose range needs no scaling of the loss.
+            Weights, their gradients and the last layer, which makes the density, are float32 in any case.
         backend: see :func:`dfanerf_rt.ops.dispatch.dispatch`.
 
     Returns:
         (N, O) float32.
 
     Raises:
-        ShapeError: a tensor of another shape, dtype or device.
+        ShapeError: a tensor of another shape, dtype or device, or products of another type.
         BackendUnavailable: the backend asked for cannot run here.
     """
     _check(features, weights, biases)
-    out: torch.Tensor = dispatch("mlp", backend, features.device)(features, weights, biases)
+    if dtype not in (torch.float32, torch.bfloat16):
+        raise ShapeError(f"the network's products cannot be of {dtype}, expected torch.float32 or torch.bfloat16")
+    out: torch.Tensor = dispatch("mlp", backend, features.device)(features, weights, biases, dtype)
     return out
 
 

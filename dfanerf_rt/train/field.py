@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from torch import nn
 
 from dfanerf_rt.clip.format import Clip
+from dfanerf_rt.clip.judgement import Judgement
+from dfanerf_rt.errors import ClipError
 from dfanerf_rt.field.config import FieldConfig
 from dfanerf_rt.field.field import ConditionalField, field_values
 from dfanerf_rt.ops.composite_rays import composite_rays
@@ -18,6 +21,7 @@ from dfanerf_rt.train.loop import Loop
 from dfanerf_rt.train.occupancy import OccupancyKeeper
 from dfanerf_rt.train.rays import FrameStore, SamplingConfig
 from dfanerf_rt.train.structure import structural_loss
+from dfanerf_rt.train.team import Team
 from dfanerf_rt.train.thin import thin_samples
 from dfanerf_rt.train.tighten import telling_frames, tighten_occupancy
 
@@ -25,7 +29,7 @@ MIN_RAYS_PER_FRAME = 128
 LEAST_RAYS_A_PATCH = 4
 NO_NECK_Y_M = 100.0
 INNER_LIPS = (62, 66)
-POSE_UNITS = torch.tensor([1.0, 1.0, 1.0, 0.1, 0.1, 0.1])
+POSE_UNITS = (1.0, 1.0, 1.0, 0.1, 0.1, 0.1)
 """Radians, and lengths of 0.1 m, which is how far the face lies from the axes it turns about."""
 COARSE_TO_FINE = ((0.1, 4), (0.25, 2))
 """Steps along the ray are this many times longer until that share of the training: while the occupancy grid is still
@@ -84,6 +88,8 @@ class FieldTrainConfig:
     hide_unseen_after_steps: int = 200
     """Steps after which cells behind surfaces are let go of."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the network's products while it learns; weights, gradients of weights and compositing are always float32."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,11 @@ class FieldTrainer:
         clip: the prepared clip.
         condition: (T, 48) tracked mouth codes and eye codes of all training frames.
         audio_code: (T, 32) codes from sound for the same frames, or None for a silent clip.
+        judgement: frames that are left out, and where the background moves; all is well by default.
+        team: this process, its device and its peers.
+
+    Raises:
+        ClipError: no training frame can be learned from.
     """
 
     def __init__(
@@ -144,21 +155,42 @@ class FieldTrainer:
         field_config: FieldConfig,
         config: FieldTrainConfig,
         seed: int = 0,
+        judgement: Judgement | None = None,
+        team: Team | None = None,
     ) -> None:
         self.config = config
+        self.team = team = team or Team()
+        self.device = device = team.device
+        self.dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
         self.generator = torch.Generator().manual_seed(seed)
-        frames = clip.meta.train_frames
-        self.store = FrameStore(clip, frames, config.sampling)
-        self.condition = condition
-        self.audio_code = audio_code
+        frames, meta = clip.meta.train_frames, clip.meta
+        judgement = judgement or Judgement.faultless(meta.n_frames, meta.height, meta.width)
+        self.good = judgement.pictured(frames)
+        """(T,) bool on the CPU: frames that are learned from."""
+        if not bool(self.good.any()):
+            raise ClipError(f"{clip.root}: none of the {len(frames)} training frames can be learned from")
+        self.store = FrameStore(clip, frames, config.sampling, judgement.moving, device)
+        self.condition = condition.to(device)
+        self.audio_code = None if audio_code is None else audio_code.to(device)
         closure = clip.track.eye_closure[frames.start : frames.stop].amax(1).clamp(0.0, 1.0)
         opening = mouth_opening(clip.track.landmarks_px[frames.start : frames.stop])
-        self.frame_share = 1.0 + config.blink_share * closure + config.open_share * opening
-        self.tracked_pose = clip.track.head_pose[frames.start : frames.stop]
-        self.field = ConditionalField(field_config, field_box(clip), self.generator)
+        blink_share = config.blink_share if judgement.eyes_trusted else 0.0
+        self.frame_share = (1.0 + blink_share * closure + config.open_share * opening) * self.good
+        self.tracked_pose = clip.track.head_pose[frames.start : frames.stop].to(device)
+        self.field = ConditionalField(field_config, field_box(clip), self.generator).to(device)
         chin = clip.track.landmarks[frames.start : frames.stop, 8, 1].median()
         neck_y_m = float(chin) + 0.03 if config.own_torso else NO_NECK_Y_M
-        self.field.set_statistics(condition, self.tracked_pose, neck_y_m)
+        self.field.set_statistics(self.condition[self.good], self.tracked_pose[self.good], neck_y_m)
+        self.frame_generator = self.generator
+        """Chooses frames, on all processes alike; everything else differs between them."""
+        if team.size > 1:
+            self.frame_generator = torch.Generator().manual_seed(seed + 1)
+            self.generator.manual_seed(seed + 1_000_003 * team.rank)
+        self.draws = self.generator
+        """Draws rays and noise where the tensors are."""
+        if device.type != "cpu":
+            self.draws = torch.Generator(device).manual_seed(int(torch.randint(1 << 62, (), generator=self.generator)))
+        self.pose_units = torch.tensor(POSE_UNITS, device=device)
         self.rays_per_frame = 256
         self.refinement = nn.Parameter(torch.zeros_like(self.tracked_pose))
         """(T, 6) of each frame's pose, in units of :data:`POSE_UNITS`."""
@@ -170,9 +202,10 @@ class FieldTrainer:
         self.base_rates = {
             name: [group["lr"] for group in optimizer.param_groups] for name, optimizer in self.optimizers.items()
         }
-        self.occupancy = OccupancyKeeper(self.field)
-        meta = clip.meta
-        self.kept = self.occupancy.carve(self.store, self.tracked_pose, (meta.focal_px, meta.cx, meta.cy))
+        self.occupancy = OccupancyKeeper(self.field, self.draws, team)
+        focal = (meta.focal_px, meta.cx, meta.cy)
+        self.kept = self.occupancy.carve(self.store, self.tracked_pose, focal, self.good)
+        team.broadcast([*self.field.parameters(), *self.field.buffers()])
 
     def _optimizer(self) -> torch.optim.Adam:
         net, config = self.field, self.config
@@ -204,12 +237,12 @@ class FieldTrainer:
         """(6,) refined pose of a training frame."""
         if not self.config.refine_pose:
             return self.tracked_pose[frame]
-        return self.tracked_pose[frame] + self._of_frame(self.refinement, frame) * POSE_UNITS
+        return self.tracked_pose[frame] + self._of_frame(self.refinement, frame) * self.pose_units
 
     @staticmethod
     def _of_frame(values: torch.Tensor, frame: int) -> torch.Tensor:
         """Row ``frame`` of ``values``, whose gradient is sparse."""
-        return torch.nn.functional.embedding(torch.tensor(frame), values, sparse=True)
+        return torch.nn.functional.embedding(torch.tensor(frame, device=values.device), values, sparse=True)
 
     def _take_step(self) -> None:
         """All optimisers, those of the linear maps in units in which radians and metres move pixels alike."""
@@ -218,7 +251,7 @@ class FieldTrainer:
         self.optimizer.step()
         with torch.no_grad():
             for value, old in zip(maps, before, strict=True):
-                value.copy_(old + (value - old) * (POSE_UNITS[:, None] / POSE_UNITS))
+                value.copy_(old + (value - old) * (self.pose_units[:, None] / self.pose_units))
         self.frame_optimizer.step()
 
     def frame_condition(self, frame: int) -> torch.Tensor:
@@ -226,7 +259,7 @@ class FieldTrainer:
         condition = self.condition[frame]
         if self.audio_code is not None and float(torch.rand((), generator=self.generator)) < self.config.audio_share:
             condition = torch.cat([self.audio_code[frame], condition[self.audio_code.shape[1] :]])
-        noise = torch.randn(condition.shape, generator=self.generator) * self.config.condition_noise
+        noise = torch.randn(condition.shape, generator=self.draws, device=self.device) * self.config.condition_noise
         return condition + noise * self.field.condition_std
 
     def step(self, loop: Loop) -> dict[str, float]:
@@ -236,7 +269,9 @@ class FieldTrainer:
             for group, base in zip(optimizer.param_groups, self.base_rates[name], strict=True):
                 group["lr"] = base * loop.decay(config.learning_rate_floor)
             optimizer.zero_grad(set_to_none=True)
-        frames = torch.multinomial(self.frame_share, config.frames_per_step, generator=self.generator).tolist()
+        n_frames = min(config.frames_per_step * self.team.size, int(self.good.sum()))
+        every = torch.multinomial(self.frame_share, n_frames, generator=self.frame_generator).tolist()
+        frames = self.team.part(every)
         stride = next((wide for until, wide in COARSE_TO_FINE if loop.fraction < until), 1)
         scalars = {"loss": 0.0, "mse": 0.0, "samples": 0.0}
         for together in self._groups(frames):
@@ -248,7 +283,10 @@ class FieldTrainer:
                 for name, value in found.items():
                     scalars[name] = scalars.get(name, 0.0) + value / (1 if name == "samples" else len(frames))
             torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
+        self.team.average_gradients(self.field.parameters())
+        self.team.average_rows([self.refinement, self.colour], every)
         self._take_step()
+        scalars = self.team.mean(scalars)
         wanted = self.rays_per_frame * config.samples_per_step / max(scalars["samples"], 1.0)
         smoothed = 0.8 * self.rays_per_frame + 0.2 * wanted
         self.rays_per_frame = int(min(max(smoothed, MIN_RAYS_PER_FRAME), config.max_rays_per_frame))
@@ -257,27 +295,34 @@ class FieldTrainer:
 
     def tighten(self) -> float:
         """Let go of all cells that show in no training picture; returns the share of cells that is left."""
-        frames = telling_frames(self.condition, self.tracked_pose)
+        known = torch.nonzero(self.good)[:, 0]
+        told = telling_frames(self.condition[self.good], self.tracked_pose[self.good])
+        frames = known[told].tolist()
         pose = torch.stack([self.head_pose(frame).detach() for frame in frames])
-        return tighten_occupancy(self.field, self.condition[frames], pose, self.store.directions, self.generator)
+        return tighten_occupancy(self.field, self.condition[frames], pose, self.store.directions, self.draws)
 
     def _groups(self, frames: list[int]) -> list[list[int]]:
         """Frames whose samples go through the network together: all, or each alone where it has tables of its own."""
         return [[frame] for frame in frames] if self.field.config.n_blend else [frames]
 
     def _view(self, frame: int, stride: int) -> _View:
-        patch = torch.zeros(0, dtype=torch.int64)
+        patch = torch.zeros(0, dtype=torch.int64, device=self.device)
         # While rays are few, those of one place would teach the field that place alone.
-        if self.config.structure_weight and self.rays_per_frame >= LEAST_RAYS_A_PATCH * self.config.sampling.patch_px**2:
-            patch = self.store.patch(frame, self.generator)
-        pixels = torch.cat([self.store.sample(frame, self.rays_per_frame - len(patch), self.generator), patch])
+        if (
+            self.config.structure_weight
+            and self.rays_per_frame >= LEAST_RAYS_A_PATCH * self.config.sampling.patch_px**2
+        ):
+            patch = self.store.patch(frame, self.draws)
+        pixels = torch.cat([self.store.sample(frame, self.rays_per_frame - len(patch), self.draws), patch])
         condition, pose = self.frame_condition(frame), self.head_pose(frame)
         folded = self.field.fold(condition, pose)
         folded = replace(folded, step_m=folded.step_m * stride)
         directions = self.store.directions[pixels]
-        samples = march_rays(folded, directions, torch.rand(len(pixels), generator=self.generator))
-        config = self.config
-        seen = thin_samples(folded, directions, samples, config.least_weight, config.light_share, self.generator)
+        config, jitter = self.config, torch.rand(len(pixels), generator=self.draws, device=self.device)
+        samples = march_rays(folded, directions, jitter)
+        seen = thin_samples(
+            folded, directions, samples, config.least_weight, config.light_share, self.draws, self.dtype
+        )
         self.occupancy.note_visibility(seen.positions, samples, seen.weights)
         positions = sample_positions(march_space(folded, directions), seen.samples)
         return _View(frame, pixels, len(patch), condition, pose, folded, seen.samples, positions, seen.cost)
@@ -285,13 +330,14 @@ class FieldTrainer:
     def _values(self, views: list[_View]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Density and colour before its sigmoid at the samples of each view."""
         if len(views) == 1:
-            return [field_values(views[0].folded, views[0].positions)]
+            return [field_values(views[0].folded, views[0].positions, self.dtype)]
         counts = [len(view.positions) for view in views]
         sigma, raw_rgb = self.field.values_of_frames(
             torch.cat([view.positions for view in views]),
-            torch.arange(len(views), dtype=torch.int32).repeat_interleave(torch.tensor(counts)),
+            torch.arange(len(views), dtype=torch.int32).repeat_interleave(torch.tensor(counts)).to(self.device),
             torch.stack([view.condition for view in views]),
             torch.stack([view.head_pose for view in views]),
+            self.dtype,
         )
         return list(zip(sigma.split(counts), raw_rgb.split(counts), strict=True))
 
@@ -299,7 +345,7 @@ class FieldTrainer:
         config, samples = self.config, view.samples
         colour, matte, background = self.store.targets(view.frame, view.pixels)
         if float(torch.rand((), generator=self.generator)) < config.other_background_share:
-            other = torch.rand(3, generator=self.generator)
+            other = torch.rand(3, generator=self.draws, device=self.device)
             colour = colour + (1.0 - matte)[:, None] * (other - background)
             background = other.expand_as(background)
         out = composite_rays(sigma, torch.sigmoid(raw_rgb), samples, view.folded.step_m)
@@ -324,6 +370,8 @@ class FieldTrainer:
 
     def _density(self, positions: torch.Tensor) -> torch.Tensor:
         """(N,) density of positions in the unit cube for the expression of a random training frame."""
-        frame = int(torch.randint(len(self.store), (), generator=self.generator)) if self.config.occupancy_of_all else 0
+        known = torch.nonzero(self.good)[:, 0]
+        chosen = torch.randint(len(known), (), generator=self.generator) if self.config.occupancy_of_all else 0
+        frame = int(known[chosen])
         folded = self.field.fold(self.frame_condition(frame), self.head_pose(frame).detach())
-        return field_values(folded, positions)[0]
+        return field_values(folded, positions, self.dtype)[0]

@@ -6,6 +6,10 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dfanerf_rt.train.team import Team
 
 Progress = Callable[[float, dict[str, float]], None]
 """Called with the share of the stage that is done, in [0, 1], and scalars worth showing."""
@@ -39,11 +43,20 @@ class Loop:
     spent_s: float = 0.0
     """Time spent by earlier sessions of this stage."""
     _started: float = field(default_factory=time.monotonic)
+    _held_s: float | None = None
 
     @property
     def elapsed_s(self) -> float:
         """Training time so far, earlier sessions included."""
-        return self.spent_s + time.monotonic() - self._started
+        return self.spent_s + time.monotonic() - self._started if self._held_s is None else self._held_s
+
+    def agree(self, team: Team, should_stop: bool) -> bool:
+        """Let processes that train together agree on how far they are, and on whether to stop; returns the latter."""
+        if team.size == 1:
+            return should_stop
+        self._held_s = None
+        self._held_s, stop = team.largest([self.elapsed_s, float(should_stop)])
+        return stop > 0.0
 
     @property
     def fraction(self) -> float:

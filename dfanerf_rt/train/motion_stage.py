@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dfanerf_rt.clip.format import Clip
 from dfanerf_rt.errors import DfanerfError
 from dfanerf_rt.files import load_tensors, save_tensors
 from dfanerf_rt.motion.person import PersonalMotion
@@ -18,8 +17,9 @@ from dfanerf_rt.train.person_motion import PersonalTraining, adapt_motion
 
 
 def train_personal_motion(
-    clip: Clip,
+    head_pose: Tensor,
     eye_code: Tensor,
+    fps: float,
     audio_code: Tensor | None,
     work: Path,
     fingerprint: str,
@@ -31,9 +31,10 @@ def train_personal_motion(
     """The bundled models of motion, bent to the person of a clip; kept in ``work`` once done.
 
     Args:
-        clip: frames held out are not looked at.
-        eye_code: (T, 16) of all frames.
-        audio_code: (N, 32) of the training frames, None without sound.
+        head_pose: (N, 6) of the training frames.
+        eye_code: (N, 16) of the same.
+        fps: their rate.
+        audio_code: (N, 32) of the same, None without sound.
         work: folder of the training.
         fingerprint: names clip and settings.
         training: how much is done.
@@ -52,9 +53,7 @@ def train_personal_motion(
         if metadata.get("fingerprint") == fingerprint:
             on_progress(1.0, {})
             return PersonalMotion.from_tensors(tensors, metadata["settings"], path), metadata["outcome"]
-    frames, fps = clip.meta.train_frames, clip.meta.fps
-    part = slice(frames.start, frames.stop)
-    track = MotionTrack(_at_25(clip.track.head_pose[part], fps), _at_25(eye_code[part], fps), FPS)
+    track = MotionTrack(_at_25(head_pose, fps), _at_25(eye_code, fps), FPS)
     # Audio codes come at 25 a second.
     heard = audio_code if fps == FPS else None
     personal, outcomes = adapt_motion(

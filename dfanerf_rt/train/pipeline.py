@@ -17,20 +17,29 @@ from dfanerf_rt import __version__
 from dfanerf_rt.attributes.model import AttributeModel
 from dfanerf_rt.avatar import Avatar, AvatarMeta
 from dfanerf_rt.clip.format import Clip
+from dfanerf_rt.clip.judge import judgement_of
+from dfanerf_rt.clip.judgement import bridged
 from dfanerf_rt.errors import ClipError, DfanerfError
 from dfanerf_rt.face.model import FaceModel
 from dfanerf_rt.files import load_tensors, save_tensors
 from dfanerf_rt.sync.model import AudioEncoder, SyncConfig, encode_audio
 from dfanerf_rt.threads import one_thread
 from dfanerf_rt.train.field import FieldTrainer
-from dfanerf_rt.train.field_stage import train_field
+from dfanerf_rt.train.field_stage import OnPicture, no_picture, train_field
 from dfanerf_rt.train.loop import Interrupted, Progress, ShouldStop
 from dfanerf_rt.train.motion_stage import train_personal_motion
 from dfanerf_rt.train.presets import Preset
 from dfanerf_rt.train.sync import train_sync
+from dfanerf_rt.train.team import Team
 
 StageProgress = Callable[[str, float, dict[str, float]], None]
+OnNote = Callable[[str], None]
+"""Called with a line that the user should read."""
 MIN_TRAIN_FRAMES = 40
+
+
+def no_note(line: str) -> None:
+    """The default of ``on_note``."""
 
 
 def train_avatar(
@@ -41,8 +50,13 @@ def train_avatar(
     seed: int,
     on_progress: StageProgress,
     should_stop: ShouldStop,
+    team: Team | None = None,
+    on_picture: OnPicture = no_picture,
+    on_note: OnNote = no_note,
 ) -> Avatar:
     """Run all stages; what is finished is kept in ``work``, so that the same call goes on after a stop.
+
+    Frames that the clip's judgement doubts are left out of what is learned; sound and motion keep their timing.
 
     Args:
         clip: the prepared clip; frames held out are not looked at.
@@ -52,6 +66,9 @@ def train_avatar(
         seed: seeds every stage.
         on_progress: receives (stage, share done, scalars).
         should_stop: asked between steps.
+        team: this process, its device and its peers; the field is trained on that device, by all together.
+        on_picture: given contact sheets of the field.
+        on_note: told what is left out or doubted, a line each.
 
     Raises:
         Interrupted: ``should_stop`` said so; checkpoints are written.
@@ -61,6 +78,14 @@ def train_avatar(
     frames = clip.meta.train_frames
     if len(frames) < MIN_TRAIN_FRAMES:
         raise ClipError(f"{clip.root}: {len(frames)} training frames; at least {MIN_TRAIN_FRAMES} are needed")
+    team, judgement = team or Team(), judgement_of(clip)
+    warnings = judgement.warnings(frames, clip.meta.fps)
+    for line in warnings:
+        on_note(line)
+    if int(judgement.pictured(frames).sum()) < MIN_TRAIN_FRAMES:
+        found = f"{int(judgement.pictured(frames).sum())} training frames can be learned from"
+        raise ClipError(f"{clip.root}: {found}; at least {MIN_TRAIN_FRAMES} are needed ({'; '.join(warnings)})")
+    tracked = judgement.tracked(frames)
     work.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     fingerprint = _fingerprint(clip, preset, seed)
@@ -72,18 +97,33 @@ def train_avatar(
     mouth_code, eye_code = attributes.encode(clip.track.landmarks)
     on_progress("attributes", 1.0, {})
 
-    encoder = _sync_stage(clip, mouth_code, attributes, work, fingerprint, preset, seed, staged("sync"), should_stop)
-    audio_code = None
-    samples = clip.audio()
-    if encoder is not None and samples is not None:
-        audio_code = encode_audio(encoder.live(), samples, clip.meta.n_frames)[frames.start : frames.stop]
-
-    personal, motion_outcome = train_personal_motion(
-        clip, eye_code, audio_code, work, fingerprint, preset.motion, seed, staged("motion"), should_stop
-    )
+    with team.first_goes_ahead():
+        encoder = _sync_stage(
+            clip, mouth_code, tracked, attributes, work, fingerprint, preset, seed, staged("sync"), should_stop
+        )
+        audio_code = None
+        samples = clip.audio()
+        if encoder is not None and samples is not None:
+            audio_code = encode_audio(encoder.live(), samples, clip.meta.n_frames)[frames.start : frames.stop]
+        head_pose = bridged(clip.track.head_pose[frames.start : frames.stop], tracked)
+        eyes = bridged(eye_code[frames.start : frames.stop], tracked)
+        personal, motion_outcome = train_personal_motion(
+            head_pose,
+            eyes,
+            clip.meta.fps,
+            audio_code,
+            work,
+            fingerprint,
+            preset.motion,
+            seed,
+            staged("motion"),
+            should_stop,
+        )
     condition = torch.cat([mouth_code, eye_code], dim=1)[frames.start : frames.stop]
-    trainer = FieldTrainer(clip, condition, audio_code, preset.field_config, preset.field_training, seed)
-    field = train_field(trainer, clip, work, fingerprint, staged("field"), should_stop)
+    trainer = FieldTrainer(
+        clip, condition, audio_code, preset.field_config, preset.field_training, seed, judgement, team
+    )
+    field = train_field(trainer, clip, work, fingerprint, staged("field"), should_stop, on_picture)
 
     meta = clip.meta
     tensors = {
@@ -91,8 +131,8 @@ def train_avatar(
         **attributes.state_tensors("attributes."),
         **(_prefixed("sync.", encoder.state_tensors()) if encoder is not None else {}),
         **personal.state_tensors("motion."),
-        "motion.recorded_pose": clip.track.head_pose[frames.start : frames.stop],
-        "motion.recorded_eye_code": eye_code[frames.start : frames.stop],
+        "motion.recorded_pose": head_pose,
+        "motion.recorded_eye_code": eyes,
         "face.identity": clip.track.identity,
         "background.image": torch.from_numpy(clip.background().copy()),
     }
@@ -100,7 +140,10 @@ def train_avatar(
         "version": __version__,
         "clip_sha256": meta.source_sha256,
         "frames": len(frames),
+        "left_out": len(frames) - int(judgement.pictured(frames).sum()),
         "seed": seed,
+        "processes": team.size,
+        "device": team.device.type,
         "motion_gain_nats": motion_outcome,
         "seconds": round(time.monotonic() - started, 1),
         "machine": platform.machine(),
@@ -122,7 +165,7 @@ def train_avatar(
             motion=personal.settings,
             training=record,
         ),
-        {key: value.detach().contiguous() for key, value in tensors.items()},
+        {key: value.detach().cpu().contiguous() for key, value in tensors.items()},
     )
 
 
@@ -148,6 +191,7 @@ def discard(work: Path) -> None:
 def _sync_stage(
     clip: Clip,
     mouth_code: torch.Tensor,
+    tracked: torch.Tensor,
     attributes: AttributeModel,
     work: Path,
     fingerprint: str,
@@ -172,6 +216,7 @@ def _sync_stage(
             samples,
             mouth_code[frames.start : frames.stop],
             attributes=attributes,
+            tracked=tracked,
             init=AudioEncoder.bundled(),
             budget_s=preset.sync_budget_s,
             seed=seed,

@@ -36,5 +36,16 @@ PRESETS: dict[str, Preset] = {
         ),
         sync_budget_s=180.0,
     ),
+    "full": Preset(
+        field_config=FieldConfig(log2_table_size=17, max_resolution=512, n_steps=192),
+        field_training=FieldTrainConfig(
+            n_steps=30_000,
+            budget_s=420.0,
+            samples_per_step=400_000,
+            max_rays_per_frame=65_536,
+            precision="bfloat16",
+        ),
+        sync_budget_s=120.0,
+    ),
 }
 """``tiny`` is for tests: it shows that every stage runs, not what the result looks like."""

@@ -24,7 +24,7 @@ class SamplingConfig:
     margin: float = 0.3
     """Boxes of mouth and eyes are enlarged by this share of their size on each side."""
     patch_px: int = 12
-    """Side of the square patch that a step looks at as a whole; 0 for none."""
+    """Side of the square patch that a step looks at as a whole."""
     patch_mouth_share: float = 0.35
     patch_eyes_share: float = 0.15
     """Share of the patches that lie about the mouth and the eyes; the others have their middle on the person."""
@@ -36,16 +36,27 @@ class FrameStore:
     Args:
         clip: the prepared clip.
         indices: the frames to hold.
+        config: how rays are spread.
+        moving: (H, W) bool, where the background changes over time; nowhere by default.
+        device: where everything is held.
     """
 
-    def __init__(self, clip: Clip, indices: range, config: SamplingConfig) -> None:
+    def __init__(
+        self,
+        clip: Clip,
+        indices: range,
+        config: SamplingConfig,
+        moving: np.ndarray | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
         self.config = config
         self.indices = indices
         self.width, self.height = clip.meta.width, clip.meta.height
         self.pictures = torch.from_numpy(np.stack([clip.frame(index) for index in indices]))
         self.mattes = torch.from_numpy(np.stack([clip.alpha(index) for index in indices]))
         self.background = torch.from_numpy(clip.background().copy()).float() / 255.0
-        self.person = [self._dilated(matte) for matte in self.mattes]
+        self.moving = None if moving is None or not moving.any() else torch.from_numpy(moving).to(device)
+        self.person = [self._dilated(matte).to(device) for matte in self.mattes]
         landmarks = clip.track.landmarks_px[indices.start : indices.stop]
         self.boxes = {"mouth": self._boxes(landmarks[:, MOUTH]), "eyes": self._boxes(landmarks[:, EYES])}
         meta = clip.meta
@@ -53,12 +64,16 @@ class FrameStore:
         rows = (torch.arange(self.height) + 0.5 - meta.cy) / meta.focal_px
         grid = torch.stack(torch.broadcast_tensors(columns[None, :], rows[:, None], torch.ones(())), dim=-1)
         self.directions = torch.nn.functional.normalize(grid, dim=-1).reshape(-1, 3)
+        for name in ("pictures", "mattes", "background", "directions"):
+            setattr(self, name, getattr(self, name).to(device))
+        self.boxes = {name: boxes.to(device) for name, boxes in self.boxes.items()}
+        self.device = self.pictures.device
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def sample(self, frame: int, count: int, generator: torch.Generator) -> torch.Tensor:
-        """(count,) flat pixel indices of one frame."""
+        """(count,) flat pixel indices of one frame; the generator is of the store's device."""
         config = self.config
         n_mouth, n_eyes = int(count * config.mouth_share), int(count * config.eyes_share)
         n_anywhere = int(count * config.anywhere_share)
@@ -68,32 +83,39 @@ class FrameStore:
             [
                 self._in_box(self.boxes["mouth"][frame], n_mouth, generator),
                 self._in_box(self.boxes["eyes"][frame], n_eyes, generator),
-                torch.randint(self.width * self.height, (n_anywhere,), generator=generator),
-                person[torch.randint(len(person), (n_person,), generator=generator)].long(),
+                torch.randint(self.width * self.height, (n_anywhere,), generator=generator, device=self.device),
+                person[torch.randint(len(person), (n_person,), generator=generator, device=self.device)].long(),
             ]
         )
 
     def patch(self, frame: int, generator: torch.Generator) -> torch.Tensor:
-        """(patch_px^2,) flat pixel indices of a square of one frame, row by row; empty where there are no patches."""
-        config, side = self.config, min(self.config.patch_px, self.width, self.height)
-        chance = float(torch.rand((), generator=generator))
+        """(patch_px^2,) flat pixel indices of a square of one frame, row by row; the generator is of the store's device."""
+        config, side, device = self.config, min(self.config.patch_px, self.width, self.height), self.device
+        chance = float(torch.rand((), generator=generator, device=device))
         if chance < config.patch_mouth_share:
             middle = self._in_box(self.boxes["mouth"][frame], 1, generator)
         elif chance < config.patch_mouth_share + config.patch_eyes_share:
             middle = self._in_box(self.boxes["eyes"][frame], 1, generator)
         else:
             person = self.person[frame]
-            middle = person[torch.randint(len(person), (1,), generator=generator)].long()
+            middle = person[torch.randint(len(person), (1,), generator=generator, device=device)].long()
         row = (middle // self.width - side // 2).clamp(0, self.height - side)
         column = (middle % self.width - side // 2).clamp(0, self.width - side)
-        rows, columns = torch.arange(side) + row, torch.arange(side) + column
-        return (rows[:, None] * self.width + columns).reshape(-1)
+        steps = torch.arange(side, device=device)
+        return ((steps + row)[:, None] * self.width + steps + column).reshape(-1)
 
     def targets(self, frame: int, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Colour (n, 3), matte (n,) and background (n, 3) at flat pixel indices, in [0, 1]."""
+        """Colour (n, 3), matte (n,) and background (n, 3) at flat pixel indices, in [0, 1].
+
+        Where the background moves and nobody is before it, it is what the picture shows: an empty field is right there.
+        """
         colour = self.pictures[frame].view(-1, 3)[pixels].float() / 255.0
         matte = self.mattes[frame].view(-1)[pixels].float() / 255.0
-        return colour, matte, self.background.view(-1, 3)[pixels]
+        background = self.background.view(-1, 3)[pixels]
+        if self.moving is not None:
+            elsewhere = self.moving.view(-1)[pixels] & (matte < 1.0 / 255.0)
+            background = torch.where(elsewhere[:, None], colour, background)
+        return colour, matte, background
 
     def _dilated(self, matte: torch.Tensor) -> torch.Tensor:
         size = 2 * max(2, self.width // 64) + 1
@@ -111,5 +133,5 @@ class FrameStore:
         return torch.cat([low, high], dim=1)
 
     def _in_box(self, box: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
-        place = box[:2] + torch.rand(count, 2, generator=generator) * (box[2:] - box[:2])
+        place = box[:2] + torch.rand(count, 2, generator=generator, device=box.device) * (box[2:] - box[:2])
         return place[:, 1].long() * self.width + place[:, 0].long()

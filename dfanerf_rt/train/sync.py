@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from dfanerf_rt.attributes.model import AttributeModel, mouth_opening
 from dfanerf_rt.audio.quiet import nobody_speaks
+from dfanerf_rt.clip.judgement import good_stretches
 from dfanerf_rt.errors import ClipError
 from dfanerf_rt.sync.model import (
     FEATURES_PER_FRAME,
@@ -108,6 +109,7 @@ def train_sync(
     seed: int = 0,
     on_progress: Callable[[float, dict[str, float]], None] = lambda fraction, scalars: None,
     should_stop: Callable[[], bool] = lambda: False,
+    tracked: Tensor | None = None,
 ) -> AudioEncoder:
     """Train E_a on one clip, so that its codes follow the mouth codes; silence gives the person's closed mouth.
 
@@ -117,14 +119,20 @@ def train_sync(
         samples: (N,) sound of the clip at 16 kHz; what lies beyond the last frame of ``mouth_code`` is not heard.
         mouth_code: (T, mouth_dim) f_m of the training frames, frame k at sample 640 k.
         attributes: made ``mouth_code``.
+        tracked: (T,) bool, frames whose mouth code is what the mouth did; all by default. What is said meanwhile in
+            others is not learned from.
 
     The other arguments, the result and the errors are those of :func:`train_on_pairs`.
     """
-    rest = resting_code(attributes, mouth_code)
-    training = training or (FINE_TUNING if init is not None else None)
-    return train_on_pairs(
-        [(samples, mouth_code)], rest, attributes, config, training, init, budget_s, seed, on_progress, should_stop
-    )
+    if tracked is None:
+        tracked = torch.ones(len(mouth_code), dtype=torch.bool)
+    training = training or (FINE_TUNING if init is not None else SyncTraining())
+    rest = resting_code(attributes, mouth_code[tracked])
+    pairs = [
+        (samples[part.start * FRAME_SAMPLES : part.stop * FRAME_SAMPLES], mouth_code[part])
+        for part in good_stretches(tracked, training.segment_frames)
+    ]
+    return train_on_pairs(pairs, rest, attributes, config, training, init, budget_s, seed, on_progress, should_stop)
 
 
 @torch.enable_grad()

@@ -39,6 +39,7 @@ def thin_samples(
     least_weight: float,
     light_share: float,
     generator: torch.Generator,
+    dtype: torch.dtype = torch.float32,
 ) -> Thinned:
     """Leave out most samples that weigh less than ``least_weight``.
 
@@ -48,12 +49,15 @@ def thin_samples(
         samples: along those rays.
         least_weight: samples that weigh more all stay.
         light_share: share of the others that stays, chosen at random: where nothing is, something may have to grow.
-        generator: draws them.
+        generator: draws them; of the field's device.
+        dtype: of the network's products.
     """
     positions = sample_positions(march_space(folded, directions), samples)
-    sigma, raw_rgb = field_values(folded, positions)
+    sigma, raw_rgb = field_values(folded, positions, dtype)
     weights = composite_rays(sigma, raw_rgb, samples, folded.step_m).weights
-    stays = (weights > least_weight) | (torch.rand(weights.shape, generator=generator) < light_share)
-    before = torch.cat([torch.zeros(1, dtype=torch.int64), stays.cumsum(0)])
+    stays = (weights > least_weight) | (
+        torch.rand(weights.shape, generator=generator, device=weights.device) < light_share
+    )
+    before = torch.cat([torch.zeros(1, dtype=torch.int64, device=weights.device), stays.cumsum(0)])
     kept = RaySamples(samples.ray[stays], samples.t[stays], before[samples.offsets])
     return Thinned(kept, len(kept.t) + LOOK_COST * len(weights), positions, weights)

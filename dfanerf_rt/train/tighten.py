@@ -29,7 +29,7 @@ def telling_frames(condition: torch.Tensor, head_pose: torch.Tensor) -> list[int
         head_pose: (T, 6).
     """
     spread = torch.linspace(0, len(condition) - 1, min(len(condition), FRAMES)).long()
-    values = torch.cat([condition, head_pose], dim=1)
+    values = torch.cat([condition, head_pose], dim=1).cpu()
     return torch.cat([spread, values.argmax(0), values.argmin(0)]).unique().tolist()
 
 
@@ -51,6 +51,7 @@ def tighten_occupancy(
         condition: (T, 48) of the frames to look at.
         head_pose: (T, 6) of the same frames.
         directions: (P, 3) unit directions of all pixels, of which a random part is looked at in each frame.
+        generator: of the device of all these.
 
     Returns:
         The share of cells that is left.
@@ -75,11 +76,12 @@ def _most_weight(
     generator: torch.Generator,
 ) -> torch.Tensor:
     """(R, R, R): the largest weight of any sample in every cell."""
-    most = torch.zeros(resolution**3)
+    device = directions.device
+    most = torch.zeros(resolution**3, device=device)
     for condition, head_pose in views:
         folded = field.fold(condition, head_pose)
-        chosen = directions[torch.randint(len(directions), (n_rays,), generator=generator)]
-        samples = march_rays(folded, chosen, torch.rand(len(chosen), generator=generator))
+        chosen = directions[torch.randint(len(directions), (n_rays,), generator=generator, device=device)]
+        samples = march_rays(folded, chosen, torch.rand(len(chosen), generator=generator, device=device))
         positions = sample_positions(march_space(folded, chosen), samples)
         out = composite_rays(*field_values(folded, positions), samples, folded.step_m)
         most.scatter_reduce_(0, flat_cells(positions, resolution), out.weights, reduce="amax")

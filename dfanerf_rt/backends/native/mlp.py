@@ -1,5 +1,5 @@
-"""Two hidden layers by the native module's SIMD kernel (backend "cpu"), or by torch's products, which are cuBLAS's
-(backend "cuda")."""
+"""Two hidden layers by the native module's SIMD kernel (backend "cpu", float32), or by torch's products: those of
+bfloat16, and on a GPU, where they are cuBLAS's (backend "cuda")."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def unavailable_reason(backend: str) -> str | None:
     return missing_reason("mlp_forward", backend)
 
 
-def mlp(features: torch.Tensor, weights: Layers, biases: Layers) -> torch.Tensor:
+def mlp(features: torch.Tensor, weights: Layers, biases: Layers, dtype: torch.dtype) -> torch.Tensor:
     """See :func:`dfanerf_rt.ops.mlp.mlp`; inputs checked by the caller."""
-    if features.device.type == "cuda":
-        return plain.mlp(features, weights, biases)
+    if features.device.type == "cuda" or dtype != torch.float32:
+        return plain.mlp(features, weights, biases, dtype)
     layers = [tensor for pair in zip(weights, biases, strict=True) for tensor in pair]
     out: torch.Tensor = _Mlp.apply(features, *layers)
     return out

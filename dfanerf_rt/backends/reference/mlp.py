@@ -8,8 +8,9 @@ from torch.nn.functional import linear
 Layers = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
-def mlp(features: torch.Tensor, weights: Layers, biases: Layers) -> torch.Tensor:
+def mlp(features: torch.Tensor, weights: Layers, biases: Layers, dtype: torch.dtype | None = None) -> torch.Tensor:
     """See :func:`dfanerf_rt.ops.mlp.mlp`; any device and floating dtype."""
-    hidden = linear(features, weights[0], biases[0]).relu()
-    hidden = linear(hidden, weights[1], biases[1]).relu()
-    return linear(hidden, weights[2], biases[2])
+    dtype = dtype or features.dtype
+    hidden = linear(features.to(dtype), weights[0].to(dtype), biases[0].to(dtype)).relu()
+    hidden = linear(hidden, weights[1].to(dtype), biases[1].to(dtype)).relu()
+    return linear(hidden.to(features.dtype), weights[2], biases[2])
