@@ -68,15 +68,15 @@ def notes(evaluation: Evaluation) -> list[str]:
     """What a reader of the table must know: rows that are absent, and frames in which no face was found."""
     report = evaluation.report
     lines = [f"no row '{name}': {reason}" for name, reason in report["absent"].items()]
+    lines += report["doubts"]
     chance = report["mouth_opening_corr_chance"]
     if chance is not None:
         lines.append(f"opening corr. by chance (the same mouth saying something else, 95th percentile): {chance:.2f}")
     for name, series in evaluation.series.items():
-        lost = int((~series.found).sum())
+        lost = int((~series.found[evaluation.kept]).sum())
         if lost:
-            lines.append(
-                f"{name}: no face found in {lost} of {report['frames']} frames; each counts as a mouth shrunk to a dot"
-            )
+            scored = report["frames"] - report["left_out"]
+            lines.append(f"{name}: no face found in {lost} of {scored} frames; each counts as a mouth shrunk to a dot")
     if report["truth_landmarks_found"] < 1.0:
         share = report["truth_landmarks_found"]
         lines.append(f"truth: a face was found in {100 * share:.0f} % of the frames; LMD and opening cover only those")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dfanerf_rt.clip.format import Clip
+from dfanerf_rt.clip.judge import judgement_of
 from dfanerf_rt.errors import ClipError
 from dfanerf_rt.evaluate.blinks import count_blinks, eye_aspect_ratio
 from dfanerf_rt.evaluate.boxes import face_box, mouth_box
@@ -55,6 +56,8 @@ class Evaluation:
     frames: range
     truth: np.ndarray
     """(T, 68, 2) landmarks found in the clip's own pictures, pixels; NaN where no face was found."""
+    kept: np.ndarray
+    """(T,) bool: frames that are scored; the pictures of the others are no truth to compare with."""
 
 
 def evaluate_rows(
@@ -69,7 +72,9 @@ def evaluate_rows(
     (PSNR in dB). Landmarks of truth and renders come from the same tracker, so that its errors cancel. A rendered
     frame in which no face is found counts: its mouth is taken as shrunk to a point (LMD about a third of the
     mouth's width, opening 0), and ``landmarks_found`` says the share of frames with a face. Truth frames in which
-    no face is found have nothing to compare with; ``truth_landmarks_found`` says the share of those that have.
+    no face is found have nothing to compare with; ``truth_landmarks_found`` says the share of those that have. Frames
+    that the clip's judgement calls black, frozen, or tracked wrongly are left out of every figure; ``left_out`` counts
+    them, and ``doubts`` says why.
 
     Args:
         clip: its held-out frames are the truth; boxes come from its tracked landmarks.
@@ -90,7 +95,13 @@ def evaluate_rows(
     frames = meta.test_frames
     if not len(frames):
         raise ClipError(f"{clip.root}: no frames are held out of training (n_test_frames is 0), so none can be scored")
+    judgement = judgement_of(clip)
+    kept = judgement.tracked(frames).numpy()
+    if not kept.any():
+        why = "; ".join(judgement.warnings(frames, meta.fps))
+        raise ClipError(f"{clip.root}: none of the {len(frames)} held-out frames can be scored ({why})")
     truth = _track_all(clip.frame, frames, detector, "truth", progress)
+    truth[~kept] = np.nan
     truth_found = np.isfinite(truth).all(axis=(1, 2))
     mean_frame = mean_training_frame(clip, progress)
     everything = {**rows, MEAN_FRAME: lambda index: mean_frame}
@@ -104,11 +115,13 @@ def evaluate_rows(
         "height": meta.height,
         "fps": meta.fps,
         "first_frame": frames.start,
-        "truth_landmarks_found": float(truth_found.mean()),
+        "left_out": int((~kept).sum()),
+        "doubts": judgement.warnings(frames, meta.fps),
+        "truth_landmarks_found": float(truth_found[kept].mean()),
         "mouth_opening_corr_chance": chance_correlation(clip),
-        "rows": {name: _summarise(one, truth, meta.width, meta.fps) for name, one in series.items()},
+        "rows": {name: _summarise(one, truth, kept, meta.width, meta.fps) for name, one in series.items()},
     }
-    return Evaluation(report, series, frames, truth)
+    return Evaluation(report, series, frames, truth, kept)
 
 
 def mean_training_frame(clip: Clip, progress: Progress = lambda name, done, total: None) -> np.ndarray:
@@ -179,9 +192,13 @@ def _measure(clip: Clip, render: RenderFrame, detector: Detector, name: str, pro
     return Series({name: np.array(values) for name, values in figures.items()}, landmarks)
 
 
-def _summarise(series: Series, truth: np.ndarray, width_px: int, fps: float) -> dict[str, float | None]:
-    seconds = len(truth) / fps
-    energy, truth_energy = (float(series.figures[name].sum()) for name in ("gradient_energy", "truth_gradient_energy"))
+def _summarise(
+    series: Series, truth: np.ndarray, kept: np.ndarray, width_px: int, fps: float
+) -> dict[str, float | None]:
+    seconds = kept.sum() / fps
+    figures = {name: values[kept] for name, values in series.figures.items()}
+    seen_eyes = np.where(kept[:, None, None], series.landmarks, np.nan)
+    energy, truth_energy = (float(figures[name].sum()) for name in ("gradient_energy", "truth_gradient_energy"))
     compared = np.isfinite(truth).all(axis=(1, 2))
     lmd = corr = None
     if compared.any():
@@ -189,11 +206,11 @@ def _summarise(series: Series, truth: np.ndarray, width_px: int, fps: float) -> 
         lmd = float(np.where(seen, lmd_px(known, found, width_px), collapsed_lmd_px(known, width_px)).mean())
         corr = correlation(mouth_opening(known), np.where(seen, mouth_opening(found), 0.0))
     return {
-        **{name: float(series.figures[name].mean()) for name in AVERAGED},
+        **{name: float(figures[name].mean()) for name in AVERAGED},
         "lmd_px": lmd,
         "mouth_opening_corr": corr,
-        "blinks_per_s": count_blinks(eye_aspect_ratio(series.landmarks)) / seconds,
+        "blinks_per_s": count_blinks(eye_aspect_ratio(seen_eyes)) / seconds,
         "blinks_per_s_truth": count_blinks(eye_aspect_ratio(truth)) / seconds if compared.any() else None,
         "gradient_energy_ratio": energy / max(truth_energy, 1e-12),
-        "landmarks_found": float(series.found.mean()),
+        "landmarks_found": float(series.found[kept].mean()),
     }

@@ -49,7 +49,8 @@ def write_worst(path: Path, clip: Clip, rows: Mapping[str, RenderFrame], evaluat
         Their indices in the clip.
     """
     scores = evaluation.series[list(rows)[-1]].figures["psnr_db"]
-    worst = [evaluation.frames[int(i)] for i in np.argsort(scores, kind="stable")[:N_WORST]]
+    order = [int(i) for i in np.argsort(scores, kind="stable") if evaluation.kept[i]]
+    worst = [evaluation.frames[i] for i in order[:N_WORST]]
     strips = [strip(clip, rows, index, f", {scores[index - evaluation.frames.start]:.1f} dB") for index in worst]
     with atomic_path(path) as temporary:
         Image.fromarray(np.concatenate(strips)).save(temporary)

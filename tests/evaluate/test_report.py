@@ -12,6 +12,7 @@ import pytest
 from dfanerf_rt.clip.format import Clip
 from dfanerf_rt.errors import ClipError, ShapeError
 from dfanerf_rt.evaluate.report import Detect, Evaluation, chance_correlation, evaluate_rows, mean_training_frame
+from tests.clip.odd_clips import black, repainted
 from tests.evaluate.conftest import FPS, N_FRAMES, N_TEST, SIZE, drawn_points
 from tests.evaluate.drawn_face import landmarks
 
@@ -144,3 +145,21 @@ def test_a_clip_that_holds_nothing_out_is_refused(drawn_clip: Clip, tmp_path: Pa
     (root / "clip.json").write_text(json.dumps({**meta, "n_test_frames": 0}))
     with pytest.raises(ClipError, match="no frames are held out"):
         _evaluate(Clip(root))
+
+
+def test_bad_frames_are_not_scored(drawn_clip: Clip, tmp_path: Path) -> None:
+    """Ten held-out frames are black: what is right elsewhere scores as if they were not there."""
+    bad = range(35, 45)
+    clip = repainted(drawn_clip, tmp_path / "odd", black(bad))
+    evaluation = _evaluate(clip, recorded=lambda index: drawn_clip.frame(index))
+    report = evaluation.report
+    assert (report["frames"], report["left_out"]) == (N_TEST, len(bad))
+    assert report["doubts"] == [
+        "left out 10 of 30 frames (35 to 44 at 1.4 s): the picture is black, broken or of something else"
+    ]
+    row = report["rows"]["recorded"]
+    assert row["psnr_db"] > 40.0 and row["lmd_px"] == 0.0 and row["landmarks_found"] == 1.0
+    assert report["truth_landmarks_found"] == 1.0
+    assert np.flatnonzero(~evaluation.kept).tolist() == [index - (N_FRAMES - N_TEST) for index in bad]
+    with pytest.raises(ClipError, match=r"none of the 30 held-out frames can be scored \(left out 30"):
+        _evaluate(repainted(drawn_clip, tmp_path / "gone", black(range(N_FRAMES - N_TEST, N_FRAMES))))
