@@ -19,6 +19,7 @@ from dfanerf_rt.errors import ClipError
 from dfanerf_rt.field.config import CONDITION_DIM, FieldConfig
 from dfanerf_rt.render.session import RenderSession
 from dfanerf_rt.sync.model import AudioEncoder
+from dfanerf_rt.train import tighten
 from dfanerf_rt.train.field import FieldTrainConfig, FieldTrainer
 from dfanerf_rt.train.loop import Loop, never_stop
 from dfanerf_rt.train.person_motion import PersonalTraining
@@ -121,7 +122,10 @@ def test_sound_during_bad_frames_is_not_learned_from(tiny_clip: Clip) -> None:
 
 
 @pytest.mark.slow
-def test_the_whole_chain_survives_and_says_what_it_left_out(odd_clip: Clip, tmp_path: Path) -> None:
+def test_the_whole_chain_survives_and_says_what_it_left_out(
+    odd_clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tighten, "FRAMES", 20)
     tiny = PRESETS["tiny"]
     short = dataclasses.replace(
         tiny,
