@@ -23,8 +23,8 @@ def mlp(
         features: (N, D) float32, encoded positions.
         weights: (H, D), (H, H), (O, H) float32.
         biases: (H,), (H,), (O,) float32.
-        dtype: of the hidden layers' products, torch.float32 or torch.bfloat16, whose range needs no scaling of the loss.
-            Weights, their gradients and the last layer, which makes the density, are float32 in any case.
+        dtype: of the hidden layers' products: torch.float32, or torch.bfloat16, whose range needs no scaling of the
+            loss. Weights, their gradients and the last layer, which makes the density, are float32 in any case.
         backend: see :func:`dfanerf_rt.ops.dispatch.dispatch`.
 
     Returns:
