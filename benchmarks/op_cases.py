@@ -133,7 +133,7 @@ def mlp_case(scene: Scene) -> Case:
     )
 
     def run(backend: str) -> tuple[torch.Tensor, ...]:
-        return (mlp(features, weights, biases, backend),)
+        return (mlp(features, weights, biases, backend=backend),)
 
     return Case(len(features), run, (features, *weights, *biases))
 

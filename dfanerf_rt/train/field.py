@@ -100,6 +100,8 @@ class _View:
     pixels: torch.Tensor
     """(n,) flat indices; the last ``patch_px`` squared of them are a patch."""
     n_patch: int
+    other: torch.Tensor | None
+    """(3,) a colour to put behind the person in place of the background."""
     condition: torch.Tensor
     head_pose: torch.Tensor
     folded: FoldedField
@@ -306,26 +308,24 @@ class FieldTrainer:
         return [[frame] for frame in frames] if self.field.config.n_blend else [frames]
 
     def _view(self, frame: int, stride: int) -> _View:
-        patch = torch.zeros(0, dtype=torch.int64, device=self.device)
+        config, patch = self.config, torch.zeros(0, dtype=torch.int64, device=self.device)
         # While rays are few, those of one place would teach the field that place alone.
-        if (
-            self.config.structure_weight
-            and self.rays_per_frame >= LEAST_RAYS_A_PATCH * self.config.sampling.patch_px**2
-        ):
+        if config.structure_weight and self.rays_per_frame >= LEAST_RAYS_A_PATCH * config.sampling.patch_px**2:
             patch = self.store.patch(frame, self.draws)
         pixels = torch.cat([self.store.sample(frame, self.rays_per_frame - len(patch), self.draws), patch])
         condition, pose = self.frame_condition(frame), self.head_pose(frame)
         folded = self.field.fold(condition, pose)
         folded = replace(folded, step_m=folded.step_m * stride)
         directions = self.store.directions[pixels]
-        config, jitter = self.config, torch.rand(len(pixels), generator=self.draws, device=self.device)
-        samples = march_rays(folded, directions, jitter)
-        seen = thin_samples(
-            folded, directions, samples, config.least_weight, config.light_share, self.draws, self.dtype
-        )
+        samples = march_rays(folded, directions, torch.rand(len(pixels), generator=self.draws, device=self.device))
+        least, share = config.least_weight, config.light_share
+        seen = thin_samples(folded, directions, samples, least, share, self.draws, self.dtype)
         self.occupancy.note_visibility(seen.positions, samples, seen.weights)
         positions = sample_positions(march_space(folded, directions), seen.samples)
-        return _View(frame, pixels, len(patch), condition, pose, folded, seen.samples, positions, seen.cost)
+        other = None
+        if float(torch.rand((), generator=self.generator)) < config.other_background_share:
+            other = torch.rand(3, generator=self.draws, device=self.device)
+        return _View(frame, pixels, len(patch), other, condition, pose, folded, seen.samples, positions, seen.cost)
 
     def _values(self, views: list[_View]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Density and colour before its sigmoid at the samples of each view."""
@@ -344,10 +344,9 @@ class FieldTrainer:
     def _loss(self, view: _View, sigma: torch.Tensor, raw_rgb: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
         config, samples = self.config, view.samples
         colour, matte, background = self.store.targets(view.frame, view.pixels)
-        if float(torch.rand((), generator=self.generator)) < config.other_background_share:
-            other = torch.rand(3, generator=self.draws, device=self.device)
-            colour = colour + (1.0 - matte)[:, None] * (other - background)
-            background = other.expand_as(background)
+        if view.other is not None:
+            colour = colour + (1.0 - matte)[:, None] * (view.other - background)
+            background = view.other.expand_as(background)
         out = composite_rays(sigma, torch.sigmoid(raw_rgb), samples, view.folded.step_m)
         picture = out.rgb + out.transmittance[:, None] * background
         if config.refine_colour:

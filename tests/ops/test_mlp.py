@@ -40,7 +40,7 @@ def inputs(size: tuple[int, ...], seed: int) -> list[torch.Tensor]:
 
 def run(tensors: list[torch.Tensor], backend: str) -> torch.Tensor:
     features, w1, w2, w3, b1, b2, b3 = tensors
-    return mlp(features, (w1, w2, w3), (b1, b2, b3), backend)
+    return mlp(features, (w1, w2, w3), (b1, b2, b3), backend=backend)
 
 
 def kinks(tensors: list[torch.Tensor]) -> torch.Tensor:
@@ -102,6 +102,19 @@ def test_only_the_gradients_asked_for(backend: str, device: str) -> None:
     fewer = torch.autograd.grad(run(tensors, backend).sum(), tensors[1:])
     for got, want in zip(fewer, every[1:], strict=True):
         torch.testing.assert_close(got, want)
+
+
+def test_products_of_bfloat16_stay_near() -> None:
+    """By the rule of half precision: no further from float64 than twice what torch is in the same precision."""
+    features, w1, w2, w3, b1, b2, b3 = inputs((300, 32, 64, 4), seed=8)
+    found = mlp(features, (w1, w2, w3), (b1, b2, b3), torch.bfloat16)
+    exact = [tensor.double() for tensor in (features, w1, w2, w3, b1, b2, b3)]
+    wanted = in_plain_torch(exact[0], (exact[1], exact[2], exact[3]), (exact[4], exact[5], exact[6]))
+    theirs = in_plain_torch(features, (w1, w2, w3), (b1, b2, b3), torch.bfloat16)
+    assert found.dtype == torch.float32
+    assert float((found - wanted).norm()) <= 2.0 * float((theirs - wanted).norm())
+    with pytest.raises(ShapeError, match="torch.float16"):
+        mlp(features, (w1, w2, w3), (b1, b2, b3), torch.float16)
 
 
 @pytest.mark.parametrize("variant", ["portable", "avx2"])
