@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Everything that needs a GPU, on a bare machine with one, in under ten minutes: builds the extension for the GPU that
-# is there, runs the GPU tests and the operators' tests, times operators and renderer, writes JSON, prints a summary.
+# is there, runs the GPU tests and the operators' tests, times operators and renderer, trains preset full on a clip that
+# the bundled presenter is rendered into, writes JSON, prints a summary.
 #
 #   benchmarks/gpu_suite.sh [--dry-run]
 #
@@ -26,13 +27,14 @@ out=${OUT:-benchmarks/results}
 budget_s=${BUDGET_S:-570}
 python=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
 # Rooms whose tests need neither sound nor video nor face tracking, which a bare machine lacks.
-rooms=(tests/ops tests/backends tests/render tests/field)
+rooms=(tests/ops tests/backends tests/render tests/field tests/train/test_field_device.py)
 if [ "${DFANERF_GPU_SUITE_CPU:-}" = 1 ]; then
   device=cpu name=cpu architecture='' require_gpu=()
   rooms=(tests/ops/test_composite_rays.py tests/backends/test_tcnn.py)
   operators=(tests/ops/test_composite_rays.py)
   ops_effort=(--samples 500 --calls 3 --seconds 0.1 --threads 1)
   render_effort=(--sizes 12 --frames 2 --quality-frames 1 --threads 1)
+  train_effort=(--preset tiny --size 48 --frames 66 --minutes 0.3)
 else
   device=cuda require_gpu=(--require-gpu)
   architecture=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -1 | tr -d '. ')
@@ -41,6 +43,7 @@ else
   operators=(tests/ops tests/backends)
   ops_effort=(--samples 1048576 --calls 50 --seconds 1)
   render_effort=(--avatar presenter --sizes 256 512 1024 --frames 300 --seconds 4)
+  train_effort=(--preset full --size 512 --frames 500 --minutes 2)
   if [ -z "$architecture" ] && [ -z "$dry_run" ]; then
     echo "gpu_suite: nvidia-smi finds no GPU here; DFANERF_GPU_SUITE_CPU=1 tries the script without one" >&2
     exit 1
@@ -49,6 +52,7 @@ fi
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 ops_json=$out/ops_${name:-gpu}.json
 render_json=$out/render_${name:-gpu}.json
+train_json=$out/train_${name:-gpu}.json
 
 summary=()
 failed=0
@@ -91,7 +95,8 @@ step "GPU tests" 180 "$python" -m pytest -q -m gpu "${require_gpu[@]}" --junitxm
 step "operators" 240 "$python" benchmarks/bench_ops.py --device "$device" "${ops_effort[@]}" --json "$ops_json"
 step "renderer" 240 "$python" benchmarks/bench_render.py --device "$device" "${render_effort[@]}" --quality \
   --json "$render_json"
-step "results are well formed" 60 "$python" benchmarks/result_schema.py "$ops_json" "$render_json"
+step "training" 240 "$python" benchmarks/bench_train.py --device "$device" "${train_effort[@]}" --json "$train_json"
+step "results are well formed" 60 "$python" benchmarks/result_schema.py "$ops_json" "$render_json" "$train_json"
 step "tests of the operators" 180 "$python" -m pytest -q -m "not gpu" "${operators[@]}"
 [ -n "$dry_run" ] && exit 0
 

@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/result_schema.py FILE...        checks files; names the first fault
 
 A document is ``{"kind": KIND, "machine": {...}, "results": [row, ...]}`` with a KIND of "render", "ops", "sync",
-"lips", "motion", "field" or "live"; more keys may stand beside them.
+"lips", "motion", "field", "live" or "train"; more keys may stand beside them.
 """
 
 from __future__ import annotations
@@ -129,6 +129,22 @@ LIVE_ROW: dict[str, Types] = {
     "limit": (float, NONE),
 }
 """Keys of a row of ``soak_live.py --json``; ``limit`` is the most that ``value`` may be."""
+TRAIN_ROW: dict[str, Types] = {
+    "preset": (str,),
+    "device": (str,),
+    "precision": (str,),
+    "width": (int,),
+    "frames": (int,),
+    "steps": (int,),
+    "seconds": (float,),
+    "steps_per_s": (float,),
+    "samples_per_s": (float,),
+    "held_out_psnr_db": (float,),
+    "mean_frame_psnr_db": (float,),
+    "peak_rss_mb": (float,),
+    "peak_gpu_mb": (float, NONE),
+}
+"""Keys of a row of ``bench_train.py --json``: the field alone, whole held-out frames, the mouth by tracked codes."""
 ROWS = {
     "render": RENDER_ROW,
     "ops": OPS_ROW,
@@ -137,6 +153,7 @@ ROWS = {
     "motion": MOTION_ROW,
     "field": FIELD_ROW,
     "live": LIVE_ROW,
+    "train": TRAIN_ROW,
 }
 
 

@@ -89,7 +89,7 @@ class FrameStore:
         )
 
     def patch(self, frame: int, generator: torch.Generator) -> torch.Tensor:
-        """(patch_px^2,) flat pixel indices of a square of one frame, row by row; the generator is of the store's device."""
+        """(patch_px^2,) flat pixel indices of a square of one frame, row by row; generator as for :meth:`sample`."""
         config, side, device = self.config, min(self.config.patch_px, self.width, self.height), self.device
         chance = float(torch.rand((), generator=generator, device=device))
         if chance < config.patch_mouth_share:

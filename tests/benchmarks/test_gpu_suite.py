@@ -46,6 +46,7 @@ def test_dry_run_names_every_step() -> None:
         "-m gpu --require-gpu",
         "bench_ops.py --device cuda",
         "bench_render.py --device",
+        "bench_train.py --device cuda --preset full",
     ):
         assert part in done.stdout
     assert run("--fast").returncode == 2
@@ -58,15 +59,15 @@ def test_dry_run_names_every_step() -> None:
 def test_all_steps_on_the_cpu(tmp_path: Path) -> None:
     done = run(DFANERF_GPU_SUITE_CPU="1", OUT=str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "FAILED" not in done.stdout and done.stdout.count("\nok     ") == 5
-    assert {read_results(path)["kind"] for path in tmp_path.glob("*.json")} == {"ops", "render"}
+    assert "FAILED" not in done.stdout and done.stdout.count("\nok     ") == 6
+    assert {read_results(path)["kind"] for path in tmp_path.glob("*.json")} == {"ops", "render", "train"}
 
 
 def test_a_failing_step_does_not_stop_the_others(tmp_path: Path) -> None:
     """An interpreter that always fails stands for every fault there is."""
     done = run(DFANERF_GPU_SUITE_CPU="1", OUT=str(tmp_path), PYTHON=str(shutil.which("false")))
     assert done.returncode == 1
-    assert done.stdout.count("FAILED") == 5
+    assert done.stdout.count("FAILED") == 6
     late = run(DFANERF_GPU_SUITE_CPU="1", OUT=str(tmp_path), PYTHON=str(shutil.which("true")), BUDGET_S="0")
     assert late.returncode == 1 and "no time left of 0 s" in late.stdout
 

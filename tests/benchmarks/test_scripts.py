@@ -115,7 +115,7 @@ def test_operators(tmp_path: Path) -> None:
     for operator in OPERATORS:
         timed = {(row["backend"], row["direction"]) for row in rows if row["operator"] == operator}
         able = [name for name, reason in reasons(operator, "cpu").items() if reason is None]
-        both = operator in ("composite_rays", "condition_layer", "hash_encode")
+        both = operator in ("composite_rays", "condition_layer", "hash_encode", "mlp")
         assert timed == {(name, way) for name in able for way in (("forward", "backward") if both else ("forward",))}
     assert all(row["mismatch"] <= bench_ops.MAX_MISMATCH and row["ms_p95"] >= row["ms_p50"] for row in rows)
 

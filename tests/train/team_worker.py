@@ -27,7 +27,7 @@ def main(clip_folder: str, out: str, steps: int, frames: int, samples: int) -> N
     condition = torch.randn(len(clip.meta.train_frames), CONDITION_DIM, generator=torch.Generator().manual_seed(1))
     with join_team("cpu") as team:
         config = FieldTrainConfig(n_steps=steps, budget_s=1e6, frames_per_step=frames, samples_per_step=samples)
-        trainer = FieldTrainer(clip, condition, None, SMALL, config, seed=team.size, team=team)
+        trainer = FieldTrainer(clip, condition, None, SMALL, config, team=team)
         looked: list[int] = []
         view = trainer._view
         trainer._view = lambda frame, stride: (looked.append(frame), view(frame, stride))[1]  # type: ignore[method-assign]
