@@ -113,7 +113,7 @@ def test_products_of_bfloat16_stay_near() -> None:
     theirs = in_plain_torch(features, (w1, w2, w3), (b1, b2, b3), torch.bfloat16)
     assert found.dtype == torch.float32
     assert float((found - wanted).norm()) <= 2.0 * float((theirs - wanted).norm())
-    with pytest.raises(ShapeError, match="torch.float16"):
+    with pytest.raises(ShapeError, match=r"torch\.float16"):
         mlp(features, (w1, w2, w3), (b1, b2, b3), torch.float16)
 
 

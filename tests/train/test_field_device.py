@@ -12,7 +12,7 @@ from dfanerf_rt.clip.format import Clip
 from dfanerf_rt.clip.judge import judge_clip
 from dfanerf_rt.clip.rendered import render_clip
 from dfanerf_rt.field.config import FieldConfig
-from dfanerf_rt.field.mlp import mlp
+from dfanerf_rt.ops.mlp import mlp
 from dfanerf_rt.train.field import FieldTrainConfig, FieldTrainer
 from dfanerf_rt.train.field_stage import train_field
 from dfanerf_rt.train.loop import Loop, never_stop, no_progress

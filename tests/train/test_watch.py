@@ -45,7 +45,7 @@ def test_a_sheet_shows_truth_render_and_error(tiny_clip: Clip) -> None:
         )
         assert np.array_equal(truth, tiny_clip.frame(frame)[20:])
         assert np.array_equal(error, error_map(truth, render))
-    assert sheet[:CAPTION_PX, :size].max() == 255
+    assert sheet[:CAPTION_PX, :size].max() > 200
 
 
 def test_bad_frames_are_not_shown(tiny_clip: Clip) -> None:
