@@ -59,8 +59,7 @@ def tighten_occupancy(
     size = field.config.occupancy_resolution
     views = list(zip(condition, head_pose, strict=True))
     # A first look at half the resolution sorts out most cells with few rays; the many rays then have less to do.
-    for resolution, most_rays in ((max(size // 2, 1), COARSE_RAYS_PER_FRAME), (size, FINE_RAYS_PER_FRAME)):
-        n_rays = min(most_rays, len(directions))  # a small picture has no more to tell
+    for resolution, n_rays in ((max(size // 2, 1), COARSE_RAYS_PER_FRAME), (size, FINE_RAYS_PER_FRAME)):
         most = _most_weight(field, views, directions, resolution, n_rays, generator)
         coarse = field.occupancy[None, None].float()
         known = torch.nn.functional.interpolate(coarse, size=(resolution,) * 3, mode="nearest")[0, 0]

@@ -4,11 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
+from dfanerf_rt.cli.main import main
 from dfanerf_rt.clip.crop import choose_crop
 from dfanerf_rt.clip.format import Clip
+from dfanerf_rt.clip.judgement import FROZEN, GOOD, INTERRUPTED, load_judgement
 from dfanerf_rt.clip.observe import Observed, check_observed, find_cut, whole_faces
 from dfanerf_rt.clip.prepare import PrepareConfig, PrepareReport, prepare
 from dfanerf_rt.clip.video import VideoInfo, read_video
@@ -194,3 +197,54 @@ def test_two_real_faces_side_by_side(shared_data: Path, tmp_path: Path) -> None:
     path = write_video(tmp_path / "two.mkv", pictures, np.arange(55) / 25)
     with pytest.raises(ClipError, match="several faces"):
         prepare(path, tmp_path / "clip", PrepareConfig(audio=False))
+
+
+def test_bad_frames_in_the_middle_of_a_real_video(
+    shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Black for a third of a second, then the face hidden, then frozen: said in a line each, and prepared all the same."""
+    _, frames = read_video(shared_data / "video" / "speaker_5s.mp4")
+    pictures = [picture[::2, ::2].copy() for picture in frames]
+    for index in range(20, 28):
+        pictures[index][:] = 3
+    for index in range(50, 65):  # a card before the face
+        pictures[index][pictures[index].shape[0] // 6 : -pictures[index].shape[0] // 6, 40:-40] = (90, 120, 160)
+    for index in range(90, 100):
+        pictures[index] = pictures[89]
+    path = write_video(tmp_path / "bad.mkv", pictures, np.arange(len(pictures)) / 25)
+    assert main(["prepare", str(path), "--out", str(tmp_path / "clip"), "--no-audio", "--size", "128"]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("dfanerf prepare: left out ")]
+    judged = load_judgement(Clip(tmp_path / "clip"))
+    assert judged is not None
+    assert set(judged.fault[20:28]) == {INTERRUPTED} and set(judged.fault[90:100]) == {FROZEN}
+    assert (judged.fault[52:63] != GOOD).all()  # the tracker holds on to the face for a moment
+    assert int((judged.fault != GOOD).sum()) <= 40
+    assert len(said) in (3, 4) and any("20 to 27 at 0.8 s" in line for line in said)
+    # what was behind the person stays what is seen there
+    clip = Clip(tmp_path / "clip")
+    bare = clip.alpha(110) < 5
+    assert np.abs(clip.background().astype(int) - clip.frame(110))[bare].mean() < 12
+
+
+def test_damaged_packets_are_bridged(tmp_path: Path) -> None:
+    """A video with packets of noise in the middle keeps its length, and shows the pictures before and behind."""
+    levels = [40 + 2 * index for index in range(60)]
+    whole, damaged = tmp_path / "whole.mkv", tmp_path / "damaged.mkv"
+    write_video(whole, grey_pictures(levels), np.arange(60) / 25)
+    rng = np.random.default_rng(0)
+    with av.open(str(whole)) as source, av.open(str(damaged), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(source.demux(source.streams.video[0])):
+            if packet.dts is None:
+                continue
+            if 20 <= number < 28:
+                noise = av.Packet(rng.bytes(packet.size))
+                noise.pts, noise.dts, noise.time_base = packet.pts, packet.dts, packet.time_base
+                packet = noise
+            packet.stream = stream
+            target.mux(packet)
+    shown = [float(frame.mean()) for frame in read_video(damaged)[1]]
+    assert len(shown) == 60
+    assert (
+        np.abs(np.array(shown)[[*range(19), *range(30, 60)]] - np.array(levels)[[*range(19), *range(30, 60)]]).max() < 4
+    )
