@@ -19,6 +19,7 @@ from dfanerf_rt.errors import AudioError, DfanerfError
 from dfanerf_rt.live.chain import MotionControls
 from dfanerf_rt.live.server.config import WebConfig
 from dfanerf_rt.live.server.guard import guard, refusal
+from dfanerf_rt.live.server.h264 import encode_lightly
 from dfanerf_rt.live.server.metrics import Totals, exposition
 from dfanerf_rt.live.server.visits import Visit, offer_own_address
 from dfanerf_rt.live.session import LiveSession
@@ -177,6 +178,7 @@ class WebServer:
 
     async def _lifetime(self, app: web.Application) -> AsyncIterator[None]:
         offer_own_address()
+        encode_lightly()
         yield
         for visit in list(self.visits.values()):
             await visit.end("the server ends")

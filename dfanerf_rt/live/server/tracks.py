@@ -18,7 +18,8 @@ from dfanerf_rt.live.moments import Moment
 VIDEO_TIME_BASE = Fraction(1, 90_000)
 VOICE_SAMPLES = 320
 """20 ms, a packet of Opus."""
-WAITING_PICTURES = 5
+WAITING_PICTURES = 15
+"""0.6 s, as much as a session holds back for a late picture, and then lets go at once."""
 WAITING_VOICE = 75
 """1.5 s, more than waits in a session: after a stall late pictures go, and the voice stays whole."""
 

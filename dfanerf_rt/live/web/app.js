@@ -5,6 +5,7 @@
 const $ = (id) => document.getElementById(id);
 const PING_EVERY_MS = 2000;
 const FIGURES_EVERY_MS = 1000;
+const LEVEL_EVERY_MS = 150; // each change has the browser paint the page once more
 
 let visit = null; // {peer, channel, id, microphone, timers, server}
 let beginning = false;
@@ -65,31 +66,35 @@ async function openMicrophone() {
   return stream;
 }
 
-// What the microphone hears, whether or not it is sent.
-class LevelMeter {
-  constructor(stream) {
-    this.context = new AudioContext();
-    this.analyser = this.context.createAnalyser();
-    this.analyser.fftSize = 512;
-    this.context.createMediaStreamSource(stream).connect(this.analyser);
-    this.samples = new Float32Array(this.analyser.fftSize);
-    const draw = () => {
-      if (!this.context) return;
-      this.analyser.getFloatTimeDomainData(this.samples);
-      let sum = 0;
-      for (const sample of this.samples) sum += sample * sample;
-      // Decibels: -60 dB is the left end, 0 dB the right one.
-      const level = 10 * Math.log10(sum / this.samples.length + 1e-12);
-      $("level").value = Math.min(Math.max(1 + level / 60, 0), 1);
-      requestAnimationFrame(draw);
-    };
-    draw();
+// What is sent of the microphone. Browsers that do not tell its level have to hear it a second time.
+async function showLevel(mine) {
+  const sender = mine.peer.getSenders().find((each) => each.track && each.track.kind === "audio");
+  if (!sender) return;
+  let loudest = null;
+  (await sender.getStats()).forEach((row) => {
+    if (row.type === "media-source" && row.audioLevel !== undefined) loudest = row.audioLevel;
+  });
+  if (visit !== mine) return;
+  if (loudest === null) {
+    if (!mine.hearing) mine.hearing = hearingOf(mine.microphone);
+    mine.hearing.analyser.getFloatTimeDomainData(mine.hearing.samples);
+    loudest = Math.max(...mine.hearing.samples);
   }
-  stop() {
-    this.context.close();
-    this.context = null;
-    $("level").value = 0;
-  }
+  // Decibels: -60 dB is the left end, 0 dB the right one.
+  $("level").value = Math.min(Math.max(1 + Math.log10(loudest + 1e-6) / 3, 0), 1).toFixed(2);
+}
+
+function hearingOf(microphone) {
+  const context = new AudioContext();
+  const analyser = context.createAnalyser();
+  context.createMediaStreamSource(microphone).connect(analyser);
+  return { context, analyser, samples: new Float32Array(analyser.fftSize) };
+}
+
+function forgetHearing(mine) {
+  if (mine.hearing) mine.hearing.context.close();
+  mine.hearing = null;
+  $("level").value = 0;
 }
 
 function gathered(peer) {
@@ -121,13 +126,12 @@ async function start() {
     trouble = `No microphone (${fault.message}); a sound file can be spoken all the same.`;
   }
   const peer = new RTCPeerConnection({ iceServers: [] });
-  const mine = { peer, microphone, meter: null, id: null, timers: [], server: null, before: null };
+  const mine = { peer, microphone, hearing: null, id: null, timers: [], server: null, before: null };
   visit = mine;
   applyMode(); // before anything is sent: push to talk is silent from the first moment
   try {
     if (microphone) {
       peer.addTrack(microphone.getAudioTracks()[0], microphone);
-      mine.meter = new LevelMeter(microphone);
     } else {
       peer.addTransceiver("audio", { direction: "recvonly" });
     }
@@ -165,6 +169,7 @@ async function start() {
   $("clear").disabled = false;
   mine.timers.push(setInterval(() => mine.channel.readyState === "open" && mine.channel.send("ping"), PING_EVERY_MS));
   mine.timers.push(setInterval(() => showFigures(mine), FIGURES_EVERY_MS));
+  mine.timers.push(setInterval(() => showLevel(mine), LEVEL_EVERY_MS));
 }
 
 function connectionChanged(mine, trouble) {
@@ -184,7 +189,7 @@ function stop(text = "Stopped.", bad = false) {
   for (const id of ["fps", "latency", "drops"]) $(id).textContent = "–";
   if (!mine) return;
   mine.timers.forEach(clearInterval);
-  if (mine.meter) mine.meter.stop();
+  forgetHearing(mine);
   if (mine.microphone) mine.microphone.getTracks().forEach((track) => track.stop());
   if (mine.id) fetch(`/api/sessions/${mine.id}`, { method: "DELETE", keepalive: true }).catch(() => {});
   mine.peer.close();
@@ -200,7 +205,8 @@ function hear(mine, message) {
 
 async function showFigures(mine) {
   if (visit !== mine || !mine.server) return;
-  const now = { decoded: 0, dropped: 0, delay: 0, emitted: 0, roundTrip: 0, atMs: performance.now() };
+  const stats = mine.server.stats;
+  const now = { stats, decoded: 0, dropped: 0, delay: 0, emitted: 0, roundTrip: 0, atMs: performance.now() };
   (await mine.peer.getStats()).forEach((row) => {
     if (row.type === "inbound-rtp" && row.kind === "video") {
       Object.assign(now, { decoded: row.framesDecoded, dropped: row.framesDropped || 0 });
@@ -212,8 +218,10 @@ async function showFigures(mine) {
   mine.before = now;
   if (!before) return;
   const seconds = (now.atMs - before.atMs) / 1000;
-  $("fps").textContent = `${((now.decoded - before.decoded) / seconds).toFixed(1)} fps`;
-  const stats = mine.server.stats;
+  // In place of a picture that was dropped the server sends the one before it once more: that is none.
+  const toldS = stats.t_s - before.stats.t_s;
+  const made = toldS > 0 ? (stats.frames - before.stats.frames) / toldS : 0;
+  $("fps").textContent = `${Math.min((now.decoded - before.decoded) / seconds, made).toFixed(1)} fps`;
   const waited = now.emitted > before.emitted ? (now.delay - before.delay) / (now.emitted - before.emitted) : 0;
   if (stats.latency_ms_p50 !== null) {
     // From the sound at the server to its picture there, the way there and back, and the browser's own waiting.
@@ -248,8 +256,8 @@ async function changeMicrophone() {
     const sender = mine.peer.getSenders().find((each) => each.track && each.track.kind === "audio");
     await sender.replaceTrack(microphone.getAudioTracks()[0]);
     mine.microphone.getTracks().forEach((track) => track.stop());
-    mine.meter.stop();
-    Object.assign(mine, { microphone, meter: new LevelMeter(microphone) });
+    forgetHearing(mine);
+    mine.microphone = microphone;
     applyMode();
   } catch (fault) {
     say(`That microphone cannot be used: ${fault.message}`, true);
