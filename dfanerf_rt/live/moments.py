@@ -31,7 +31,8 @@ class MomentAssembler:
     """Holds sound back until its picture is there, so that a voice and its lips leave together.
 
     Every 40 ms of sound leave exactly once and in order. Where a picture was dropped the last one is repeated, when
-    its successor comes or after ``most_held_s`` of waiting sound, whatever is first.
+    its successor comes or after ``most_held_s`` of waiting sound, whatever is first. A picture that comes before all
+    of its sound, as those of little look-ahead do, waits for it.
 
     Args:
         most_held_s: the longest that sound waits for a picture.
@@ -40,28 +41,41 @@ class MomentAssembler:
     def __init__(self, most_held_s: float = 0.6) -> None:
         self._most_held = round(most_held_s * SAMPLE_RATE_HZ)
         self._chunks: deque[AudioChunk] = deque()
+        self._frames: deque[Frame] = deque()
+        """Pictures that wait for their sound."""
         self._end = 0
         self._next = 0
         self._last: np.ndarray | None = None
         self._muted_until = 0
 
     def hear(self, chunk: AudioChunk) -> Iterator[Moment]:
-        """Take sound, in order; gives what has waited too long."""
+        """Take sound, in order; gives pictures that waited for it, and what has waited too long."""
         self._chunks.append(chunk)
         self._end = chunk.end
+        yield from self._complete(self._end // FRAME_SAMPLES)
         while self._last is not None and self._end - self._next * FRAME_SAMPLES > self._most_held:
             yield self._leave(self._last, repeated=True, captured_s=self._captured_s(chunk))
 
     def show(self, frame: Frame) -> Iterator[Moment]:
         """Take a picture, in order; gives it with its sound, after those moments before it that got none."""
-        if frame.index < self._next:
-            return
-        last = frame.image if self._last is None else self._last
-        while self._next < frame.index:
-            before_s = (frame.index - self._next) / FPS
-            yield self._leave(last, repeated=True, captured_s=frame.sound_s - before_s)
-        self._last = frame.image
-        yield self._leave(frame.image, repeated=False, captured_s=frame.sound_s)
+        self._frames.append(frame)
+        yield from self._complete(self._end // FRAME_SAMPLES)
+
+    def finish(self) -> Iterator[Moment]:
+        """No sound comes any more: gives the pictures that wait for it, with silence in its place."""
+        yield from self._complete(-(-self._end // FRAME_SAMPLES))
+
+    def _complete(self, until: int) -> Iterator[Moment]:
+        """The pictures before place ``until``."""
+        while self._frames and self._frames[0].index < until:
+            frame = self._frames.popleft()
+            last = frame.image if self._last is None else self._last
+            while self._next < frame.index:
+                before_s = (frame.index - self._next) / FPS
+                yield self._leave(last, repeated=True, captured_s=frame.sound_s - before_s)
+            if self._next == frame.index:  # later, its moment has left without it
+                self._last = frame.image
+                yield self._leave(frame.image, repeated=False, captured_s=frame.sound_s)
 
     def mute(self, until: int) -> None:
         """Make all sound that has not left yet silent, up to sample ``until``."""

@@ -51,6 +51,20 @@ def test_chunks_of_any_length_and_dropped_pictures() -> None:
     assert [int(moment.frame[0, 0, 0]) for moment in left] == [1, 1, 2, 2, 2, 5]
 
 
+def test_a_picture_waits_for_its_sound() -> None:
+    assembler, left = MomentAssembler(), []
+    for index in range(4):  # no look-ahead: the picture is asked for as soon as its moment begins
+        left += assembler.show(frame(index))
+        assert len(left) == index
+        for start in range(640 * index, 640 * index + 640 - (160 if index == 3 else 0), 160):
+            left += assembler.hear(chunk(start))
+    assert len(left) == 3
+    check_sound(left)
+    (last,) = assembler.finish()
+    assert last.sound[479] > 0 and not last.sound[480:].any() and last.pts_s == pytest.approx(0.12)
+    assert not list(assembler.finish())
+
+
 def test_sound_does_not_wait_for_ever() -> None:
     assembler = MomentAssembler(most_held_s=0.2)
     for start in range(0, 3200, 160):

@@ -85,6 +85,8 @@ class VoiceSink:
 
     def close(self) -> None:
         """Play what is left, and let go of the loudspeaker."""
+        for moment in self._assembler.finish():
+            self._play(moment)
         drained = threading.Event()
         with self._lock:
             self._playing = self._n_waiting > 0
