@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -87,6 +88,7 @@ class LivePipeline:
         self._requests: BoundedQueue[FrameRequest] = BoundedQueue(self.config.waiting_frames, full)
         self._media: BoundedQueue[Frame | AudioChunk] = BoundedQueue(self.config.waiting_media, WhenFull.BLOCK)
         self._stop_asked = self._interrupt_asked = False
+        self._changes: deque[Callable[[], None]] = deque()
         self._late_frames = 0
         self._next_index = 0
         self._heard = 0
@@ -108,6 +110,14 @@ class LivePipeline:
         Frames keep their places and their pace, so the first that rests is requested at most 40 ms later.
         """
         self._interrupt_asked = True
+
+    def between_chunks(self, change: Callable[[], None]) -> None:
+        """Call ``change`` in the thread that listens, before the next sound is heard. For any thread."""
+        self._changes.append(change)
+
+    def be(self, motion: Motion, renderer: Renderer) -> None:
+        """Move and look otherwise from the next frame on; to be called by a change :meth:`between_chunks`."""
+        self._motion, self._renderer = motion, renderer
 
     def run(
         self,
@@ -216,6 +226,8 @@ class LivePipeline:
             self._heard = chunk.end
             if not self._media.put(chunk):
                 return
+            while self._changes:
+                self._changes.popleft()()
             if self._interrupt_asked and not self._rest(chunk):
                 return
             if not self._encode(chunk, None):
@@ -262,6 +274,7 @@ class LivePipeline:
                 head_pose=head_pose,
                 captured_s=chunk.captured_s,
                 sound_s=chunk.captured_s - (chunk.end - index * FRAME_SAMPLES) / SAMPLE_RATE_HZ,
+                renderer=self._renderer,
             )
             if not self._requests.put(request):
                 return False
@@ -273,10 +286,11 @@ class LivePipeline:
             if self.config.realtime and 1000.0 * (began_s - request.captured_s) > self.config.late_after_ms:
                 self._late_frames += 1
                 continue
-            self._renderer.fold(request.condition, request.head_pose)
+            renderer = request.renderer
+            renderer.fold(request.condition, request.head_pose)
             # A buffer of its own for each frame, because the sinks read it while the next one is rendered.
-            image = torch.empty(self._renderer.height, self._renderer.width, 3, dtype=torch.uint8)
-            self._renderer.render(image)
+            image = torch.empty(renderer.height, renderer.width, 3, dtype=torch.uint8)
+            renderer.render(image)
             if self.config.mark:
                 draw_mark(image.numpy())
             self.stats.rendered(1000.0 * (time.monotonic() - began_s))

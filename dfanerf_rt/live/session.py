@@ -16,7 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -27,11 +27,13 @@ from numpy.typing import NDArray
 from dfanerf_rt.audio.intake import SoundIntake
 from dfanerf_rt.audio.push import MarkKind, PushSource
 from dfanerf_rt.audio.ring import SAMPLE_RATE_HZ, AudioChunk
+from dfanerf_rt.errors import AvatarError
 from dfanerf_rt.live.chain import Chain, load_chain
 from dfanerf_rt.live.moments import Moment, MomentAssembler
 from dfanerf_rt.live.pipeline import LiveConfig, LivePipeline
 from dfanerf_rt.live.stages import FRAME_SAMPLES, Frame
 from dfanerf_rt.live.stats import LiveReport
+from dfanerf_rt.live.tuning import Tuning, prepared
 
 WAITING_MOMENTS = 25
 """Moments that wait for a slow reader: a second."""
@@ -91,7 +93,7 @@ class LiveSession:
         cushion_s: float = 0.0,
         mark: bool = True,
     ) -> None:
-        self.width, self.height = chain.renderer.width, chain.renderer.height
+        self._chain = chain
         self._intake = SoundIntake(rate_hz, channels)
         self._source = PushSource(buffer_s, realtime, cushion_s=cushion_s)
         self._sink = _MomentSink(self, block=not realtime)
@@ -192,6 +194,57 @@ class LiveSession:
         self._pipeline.interrupt()
         self._sink.mute(first_silent)
 
+    async def tune(
+        self, *, temperature: float | None = None, seed: int | None = None, lookahead_ms: float | None = None
+    ) -> None:
+        """Change settings while it speaks; None stays as it is. No sound is lost and nothing jumps: motion goes on
+        from its own past, and the look-ahead glides by 20 ms each 0.4 s.
+
+        Args:
+            temperature: of generated motion, 0 or more.
+            seed: of generated motion; in recorded motion, the place to which head and eyes pass over.
+            lookahead_ms: future sound that a frame waits for.
+
+        Raises:
+            AvatarError: what the avatar cannot follow; nothing has changed then.
+        """
+        tuning, chain, change = Tuning(temperature, seed, lookahead_ms), None, None
+        while change is None or chain is not self._chain:  # become() may come meanwhile
+            chain = self._chain
+            change = await asyncio.to_thread(prepared, chain, tuning)
+        self._pipeline.between_chunks(change)
+
+    def become(self, chain: Chain) -> None:
+        """Be another avatar from the next frame on, with the settings of ``chain``: a cut of the picture, none of the
+        sound. Moments may be of another size from then on.
+
+        Args:
+            chain: its stages, its own, as the constructor's.
+
+        Raises:
+            AvatarError: its audio encoder was made for other features than the one before, so it cannot take over.
+        """
+        encoder = self._chain.encoder
+        if not encoder.can_continue_with(chain.encoder.encoder):
+            raise AvatarError(f"{chain.avatar.where}: hears other features than this avatar; begin a new session")
+        self._chain = replace(chain, encoder=encoder)
+
+        def change() -> None:
+            encoder.continue_with(chain.encoder.encoder)
+            self._pipeline.be(chain.motion, chain.renderer)
+
+        self._pipeline.between_chunks(change)
+
+    @property
+    def width(self) -> int:
+        """Of the pictures, px."""
+        return self._chain.renderer.width
+
+    @property
+    def height(self) -> int:
+        """Of the pictures, px."""
+        return self._chain.renderer.height
+
     @property
     def waiting_s(self) -> float:
         """Pushed sound that is not said yet, seconds."""
@@ -291,7 +344,9 @@ class _MomentSink:
             self._hand_over(moment)
 
     def close(self) -> None:
-        """All is handed over."""
+        """Hand over what waits for sound that does not come any more."""
+        for moment in self._assembler.finish():
+            self._hand_over(moment)
 
     def abort(self) -> None:
         """Nothing is half-written."""

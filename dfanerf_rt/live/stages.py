@@ -86,6 +86,8 @@ class FrameRequest:
     """Monotonic time at which the newest sound that shaped the frame was captured."""
     sound_s: float
     """Monotonic time at which the sound that the frame belongs to was captured: sample ``index * FRAME_SAMPLES``."""
+    renderer: Renderer
+    """Whose picture it is."""
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,10 @@ class MotionGenerator:
         for stream in (self._live.head, self._live.eyes):
             stream.temperature = value
 
+    def reseed(self, seed: int) -> None:
+        """Let chance come from another seed; head and eyes go on from where they are, within a block of frames."""
+        self._live.reseed(seed)
+
     def hear(self, code: Tensor) -> None:
         """Take the audio code (sound_dim,) of the next frame of sound; raises :class:`ShapeError` for another shape.
 
@@ -122,6 +126,9 @@ class _Live:
         """Hold-still, and degrees to the right and down: once and twice low-pass filtered."""
         self._clock = models.clock
         self._codes: dict[int, Tensor] = {}
+
+    def reseed(self, seed: int) -> None:
+        self.head.seed, self.eyes.seed, self.blinks.seed = (mixed(seed, number) for number in (1, 2, 3))
 
     def hear(self, code: Tensor) -> None:
         for stream in (self.head, self.eyes):

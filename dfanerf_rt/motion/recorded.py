@@ -8,13 +8,15 @@ from dfanerf_rt.errors import AvatarError
 
 EDGE_FRACTION = 0.25
 """The loop turns somewhere in this first and last part of the recording."""
+PASS_FRAMES = 25
+"""In which head and eyes reach another place of the loop."""
 
 
 class RecordedMotion:
     """Plays the recorded head pose and eye codes forward, then backward, and so on.
 
     The loop turns where the head is nearly still and the eyes look as they mostly do, so that no blink is cut in half
-    and no movement bounces. The only state is :attr:`position`.
+    and no movement bounces. The only state is :attr:`position`, but while :meth:`pass_to` is under way.
 
     Args:
         head_pose: (T, 6) h, rotation vector in radians and translation in metres.
@@ -32,6 +34,9 @@ class RecordedMotion:
         self._eye_code = eye_code.detach().to(torch.float32).cpu()
         self.position = start
         """Frames played since the beginning of the loop."""
+        self._shown = self._at(start)
+        self._away = tuple(torch.zeros_like(part) for part in self._shown)
+        self._passing = 0
 
     @property
     def period(self) -> int:
@@ -48,8 +53,26 @@ class RecordedMotion:
 
     def next(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The head pose (6,) and eye code (16,) of the next frame."""
-        frame = self.frame(self.position)
+        wanted = self._at(self.position)
         self.position += 1
+        if not self._passing:
+            self._shown = wanted
+            return wanted
+        self._passing -= 1
+        left = self._passing / PASS_FRAMES
+        left *= left * (3.0 - 2.0 * left)
+        head_pose, eye_code = (there + left * away for there, away in zip(wanted, self._away, strict=True))
+        self._shown = head_pose, eye_code
+        return self._shown
+
+    def pass_to(self, position: int) -> None:
+        """Go on at another place of the loop, to which head and eyes pass over within a second."""
+        self.position = position
+        self._away = tuple(shown - there for shown, there in zip(self._shown, self._at(position), strict=True))
+        self._passing = PASS_FRAMES
+
+    def _at(self, position: int) -> tuple[torch.Tensor, torch.Tensor]:
+        frame = self.frame(position)
         return self._head_pose[frame], self._eye_code[frame]
 
 

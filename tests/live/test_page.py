@@ -19,6 +19,7 @@ import pytest
 
 from dfanerf_rt.clip.format import write_wav
 from tests.live.head_avatar import write_head_avatar
+from tests.motion.small_person import small_person
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
 pytest.importorskip("aiortc", reason="needs aiortc: pip install 'dfanerf-rt[web]'")
@@ -165,6 +166,33 @@ def test_keyboard_push_to_talk_and_a_file(chromium: Any, avatar: str, tmp_path: 
         page.locator("h1").click()
         page.keyboard.press("s")
         status(page, "Stopped")
+
+
+def test_settings_are_in_force_while_it_runs(chromium: Any, tmp_path: Path) -> None:
+    write_head_avatar(tmp_path / "a.safetensors", 128, small_person())
+    write_head_avatar(tmp_path / "b.safetensors", 64)
+    with serving(str(tmp_path)) as address, opened(chromium, address) as page:
+        page.click("summary")
+        page.click("#start")
+        status(page, "Live: speak")
+        wait(page, "document.getElementById('avatar').videoWidth === 128")
+        begun = page.evaluate("visit.id")
+        for name, value in (("temperature", "0.4"), ("lookahead", "40"), ("seed", "12")):
+            page.evaluate("say('')")
+            page.locator(f"#{name}").fill(value)
+            page.locator(f"#{name}").blur()
+            status(page, "the new setting is in force")
+        page.evaluate("say('')")
+        page.locator("#seed").fill("-3")
+        page.locator("#seed").blur()
+        status(page, "Not changed: 'seed' is no whole number")
+        page.select_option("#avatars", "b")
+        wait(page, "document.getElementById('avatar').videoWidth === 64")
+        status(page, "the new setting is in force")
+        energy = page.evaluate(FIGURES)["energy"]
+        page.wait_for_timeout(1500)
+        assert page.evaluate(FIGURES)["energy"] > energy, "the voice goes on"
+        assert page.evaluate("visit.id") == begun
 
 
 def test_a_second_person_past_the_limit_is_told(chromium: Any, avatar: str) -> None:

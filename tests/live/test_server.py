@@ -25,6 +25,7 @@ from dfanerf_rt.live.server.config import WebConfig  # noqa: E402
 from dfanerf_rt.live.studio import Studio  # noqa: E402
 from tests.live.head_avatar import write_head_avatar  # noqa: E402
 from tests.live.web_client import Client, ToneTrack, offer, until, visiting  # noqa: E402
+from tests.motion.small_person import small_person  # noqa: E402
 
 TOKEN = "correct horse"
 
@@ -269,6 +270,54 @@ def test_a_file_is_spoken_with_pictures(studio: Studio) -> None:
             assert stats and {"fps", "latency_ms_p50", "dropped_frames", "dropped_by_network"} <= set(stats[-1])
 
     with_server(studio, work)
+
+
+def test_settings_change_while_a_session_runs(tmp_path: Path) -> None:
+    write_head_avatar(tmp_path / "a.safetensors", 64, small_person())
+    write_head_avatar(tmp_path / "b.safetensors", 32)
+
+    async def work(address: str, http: Any, server: WebServer) -> None:
+        async def change(body: Any, session: str) -> tuple[int, Any]:
+            data = body if isinstance(body, bytes) else json.dumps(body).encode()
+            async with http.patch(f"{address}api/sessions/{session}", data=data) as response:
+                return response.status, await response.json()
+
+        assert await change({"seed": 1}, "nobody") == (404, {"error": "no such session"})
+        async with visiting(address, http, ToneTrack(500.0), seed=3) as client:
+            await until(lambda: len(client.pictures) >= 5, 60, "no picture came")
+            for body, said in (
+                (b"{", "Expecting"),
+                ([], "no JSON object"),
+                ({}, "nothing is to change"),
+                ({"sdp": "v=0"}, "'sdp' cannot be changed; there are avatar, seed, temperature, lookahead_ms"),
+                ({"seed": -1}, "'seed' is no whole number"),
+                ({"temperature": 9}, "'temperature' is no number from 0 to 4"),
+                ({"temperature": float("nan")}, "'temperature' is no number"),
+                ({"temperature": None}, "'temperature' is no number"),
+                ({"lookahead_ms": True}, "'lookahead_ms' is no number"),
+                ({"temperature": 0.5, "lookahead_ms": 900}, "trained for 0 to 200 ms"),
+                ({"avatar": "../c"}, "no avatar '../c'; there are a, b"),
+                ({"avatar": None}, "'avatar' is no text"),
+            ):
+                status, answer = await change(body, client.id)
+                assert status == 400 and said in answer["error"], (body, answer)
+            visit = server.visits[client.id]
+            assert visit.settings == {"avatar": "a", "seed": 3, "temperature": 1.0, "lookahead_ms": 100.0}
+            session = visit.session
+            wanted = {"temperature": 0.5, "seed": None, "lookahead_ms": 60}
+            status, settings = await change(wanted, client.id)
+            assert status == 200 and settings == visit.settings
+            assert settings["temperature"] == 0.5 and settings["lookahead_ms"] == 60 and settings["seed"] != 3
+            await until(lambda: session._chain.encoder.lookahead_ms == 60.0, 30, "the look-ahead does not glide")
+            seen, n_samples = len(client.pictures), client.n_samples
+            assert (await change({"avatar": "b"}, client.id))[0] == 200
+            await until(lambda: client.pictures[-1].shape == (32, 32, 3), 60, "the other avatar does not come")
+            await until(lambda: client.n_samples > n_samples + 48000, 60, "the voice does not go on")
+            assert len(client.pictures) > seen and len(server.visits) == 1 and visit.session is session
+            status, answer = await change({"temperature": 1.0}, client.id)
+            assert status == 400 and "temperature directs generated motion, not recorded" in answer["error"]
+
+    with_server(Studio(tmp_path), work)
 
 
 def strength(sound: np.ndarray, frequency_hz: float) -> float:

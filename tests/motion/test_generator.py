@@ -134,3 +134,20 @@ def test_temperature_scales_the_chance() -> None:
     assert bool((cool < 0.8 * warm).all())
     with pytest.raises(ValueError, match="temperature is -1"):
         MotionGenerator(PERSON, 0, -1.0)
+
+
+def test_another_seed_is_another_future_from_the_same_past() -> None:
+    sound = speech(200)
+    usual = frames(MotionGenerator(PERSON, seed=3), sound)
+    generator = MotionGenerator(PERSON, seed=3)
+    past = frames(generator, sound[:100])
+    generator.reseed(9)
+    future = frames(generator, sound[100:])
+    torch.testing.assert_close(past, usual[:100], rtol=0, atol=0)
+    assert float((future[20:] - usual[120:]).abs().mean()) > 0.05
+    whole = torch.cat([past, future])[:, :6]
+    assert float(whole[95:125].diff(dim=0).abs().max()) <= 1.3 * float(usual[:, :6].diff(dim=0).abs().max())
+    again = MotionGenerator(PERSON, seed=3)
+    frames(again, sound[:100])
+    again.reseed(9)
+    torch.testing.assert_close(frames(again, sound[100:]), future, rtol=0, atol=0)

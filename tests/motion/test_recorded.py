@@ -51,6 +51,20 @@ def test_state_is_the_position_alone() -> None:
             assert torch.equal(a, b)
 
 
+def test_passes_over_to_another_place_without_a_jump() -> None:
+    motion = RecordedMotion(*swaying())
+    poses = [motion.next()[0] for _ in range(50)]
+    motion.pass_to(100)  # from one end of the sine to the other
+    poses += [motion.next()[0] for _ in range(10)]
+    motion.pass_to(0)  # and on while it passes
+    poses += [motion.next()[0] for _ in range(60)]
+    steps = torch.stack(poses).diff(dim=0).abs().max(dim=1).values
+    assert float(steps.max()) < 0.04  # 0.4 over 25 frames, half as fast again in the middle, beside the sine's 0.0126
+    there = RecordedMotion(*swaying(), start=motion.position)
+    for a, b in zip(motion.next(), there.next(), strict=True):
+        assert torch.equal(a, b), "there, it plays what was recorded"
+
+
 @pytest.mark.parametrize("n_frames", [1, 2, 3, 5])
 def test_short_recordings(n_frames: int) -> None:
     motion = RecordedMotion(torch.rand(n_frames, 6), torch.rand(n_frames, 16))

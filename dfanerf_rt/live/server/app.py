@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 import tempfile
 from collections.abc import AsyncIterator
 from importlib import resources
@@ -16,12 +15,13 @@ from aiohttp import web
 
 from dfanerf_rt.audio.sources import load_audio
 from dfanerf_rt.errors import AudioError, DfanerfError
-from dfanerf_rt.live.chain import MotionControls
+from dfanerf_rt.live.chain import Chain, MotionControls
 from dfanerf_rt.live.server.config import WebConfig
 from dfanerf_rt.live.server.guard import guard, refusal
 from dfanerf_rt.live.server.h264 import encode_lightly
 from dfanerf_rt.live.server.metrics import Totals, exposition
 from dfanerf_rt.live.server.visits import Visit, offer_own_address
+from dfanerf_rt.live.server.wishes import changes_of, offer_of
 from dfanerf_rt.live.session import LiveSession
 from dfanerf_rt.live.studio import Studio
 from dfanerf_rt.sync.model import LIVE_LOOKAHEAD_MS
@@ -35,7 +35,6 @@ FILES = {
 }
 """All that is served; nothing is looked up by what a browser says."""
 MOST_JSON_BYTES = 200_000
-MOST_SEED = 2**31
 CUSHION_S = 0.04
 LEAVING_S = 10.0
 """The most that the server waits at its end for browsers that were leaving already."""
@@ -68,6 +67,7 @@ class WebServer:
         app.router.add_get("/metrics", self.metrics)
         app.router.add_get("/api/options", self.options)
         app.router.add_post("/api/sessions", self.begin)
+        app.router.add_patch("/api/sessions/{id}", self.change)
         app.router.add_delete("/api/sessions/{id}", self.end)
         app.router.add_post("/api/sessions/{id}/audio", self.audio)
         for path in FILES:
@@ -108,7 +108,7 @@ class WebServer:
             taken = self.config.most_sessions
             return refusal(503, f"all {taken} places are taken; try again when somebody has left")
         try:
-            wanted = _wishes(await request.json())
+            wanted = offer_of(await request.json())
         except ValueError as fault:
             return refusal(400, str(fault))
         self._beginning += 1
@@ -118,6 +118,28 @@ class WebServer:
             return refusal(400, str(fault))
         finally:
             self._beginning -= 1
+
+    async def change(self, request: web.Request) -> web.Response:
+        """Other settings while the session runs: some of {"avatar", "seed", "temperature", "lookahead_ms"} → all."""
+        visit = self.visits.get(request.match_info["id"])
+        if visit is None:
+            return refusal(404, "no such session")
+        try:
+            wanted = changes_of(await request.json())
+        except ValueError as fault:
+            return refusal(400, str(fault))
+        async with visit.changing:
+            settings = visit.settings | wanted
+            try:
+                if settings["avatar"] != visit.settings["avatar"]:
+                    visit.session.become(await self._chain(**settings))
+                else:
+                    wanted.pop("avatar", None)
+                    await visit.session.tune(**wanted)
+            except DfanerfError as fault:
+                return refusal(400, str(fault))
+            visit.settings = settings
+        return web.json_response(settings)
 
     async def end(self, request: web.Request) -> web.Response:
         """The browser leaves."""
@@ -152,15 +174,12 @@ class WebServer:
         await visit.speak(samples)
         return web.json_response({"seconds": len(samples) / 16000})
 
-    async def _begin(
-        self, sdp: str, avatar: str | None, seed: int | None, temperature: float, lookahead_ms: float
-    ) -> web.Response:
-        controls = MotionControls(temperature=temperature)
-        seed = secrets.randbelow(MOST_SEED) if seed is None else seed
-        chain = await asyncio.to_thread(self.studio.chain, avatar, seed, lookahead_ms, controls)
+    async def _begin(self, sdp: str, avatar: str | None, **settings: Any) -> web.Response:
+        settings["avatar"] = self.studio.names[0] if avatar is None else avatar
+        chain = await self._chain(**settings)
         buffer_s = self.config.most_upload_s + 1.0
         session = LiveSession(chain, buffer_s=buffer_s, cushion_s=CUSHION_S, mark=self.mark)
-        visit = Visit(session, self.config, self._ended)
+        visit = Visit(session, self.config, settings, self._ended)
         self.visits[visit.id] = visit
         self.totals.sessions += 1
         try:
@@ -170,6 +189,10 @@ class WebServer:
             LOG.info("offer refused: %s", fault)
             return refusal(400, f"the offer cannot be answered: {fault}")
         return web.json_response({"id": visit.id, "sdp": answer})
+
+    async def _chain(self, avatar: str | None, seed: int, temperature: float, lookahead_ms: float) -> Chain:
+        controls = MotionControls(temperature=temperature)
+        return await asyncio.to_thread(self.studio.chain, avatar, seed, lookahead_ms, controls)
 
     def _ended(self, visit: Visit) -> None:
         if self.visits.pop(visit.id, None) is not None:
@@ -185,26 +208,6 @@ class WebServer:
         waiting = [asyncio.ensure_future(visit.gone.wait()) for visit in self._leaving]
         if waiting:
             await asyncio.wait(waiting, timeout=LEAVING_S)
-
-
-def _wishes(body: Any) -> dict[str, Any]:
-    """The fields of an offer, checked; raises ValueError that names the first wrong one."""
-    if not isinstance(body, dict):
-        raise ValueError("the body is no JSON object")
-    if not isinstance(body.get("sdp"), str):
-        raise ValueError("'sdp' is missing or no text")
-    avatar, seed = body.get("avatar"), body.get("seed")
-    if avatar is not None and not isinstance(avatar, str):
-        raise ValueError("'avatar' is no text")
-    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < MOST_SEED):
-        raise ValueError(f"'seed' is no whole number from 0 to {MOST_SEED - 1}")
-    numbers = {}
-    for name, usual, most in (("temperature", 1.0, 4.0), ("lookahead_ms", LIVE_LOOKAHEAD_MS, 1000.0)):
-        value = body.get(name, usual)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-            raise ValueError(f"'{name}' is no number from 0 to {most:g}")
-        numbers[name] = float(value)
-    return {"sdp": body["sdp"], "avatar": avatar, "seed": seed, **numbers}
 
 
 @contextlib.asynccontextmanager

@@ -48,12 +48,19 @@ class Visit:
     Args:
         session: not started yet.
         config: see :class:`WebConfig`.
+        settings: what the session was begun with, by name.
         on_end: called once when the visit is over, with the visit.
     """
 
-    def __init__(self, session: LiveSession, config: WebConfig, on_end: Callable[[Visit], None]) -> None:
+    def __init__(
+        self, session: LiveSession, config: WebConfig, settings: dict[str, Any], on_end: Callable[[Visit], None]
+    ) -> None:
         self.id = secrets.token_urlsafe(16)
         self.session = session
+        self.settings = settings
+        """Those in force."""
+        self.changing = asyncio.Lock()
+        """Held by whoever changes them."""
         self.latest: dict[str, Any] = {}
         """The last line of statistics."""
         self.ended_because = ""

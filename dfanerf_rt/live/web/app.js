@@ -7,6 +7,13 @@ const PING_EVERY_MS = 2000;
 const FIGURES_EVERY_MS = 1000;
 const LEVEL_EVERY_MS = 150; // each change has the browser paint the page once more
 
+const SETTINGS = {
+  avatar: () => $("avatars").value || null,
+  seed: () => ($("seed").value === "" ? null : Number($("seed").value)),
+  temperature: () => Number($("temperature").value),
+  lookahead_ms: () => Number($("lookahead").value),
+};
+
 let visit = null; // {peer, channel, id, microphone, timers, server}
 let beginning = false;
 let options = null;
@@ -20,6 +27,11 @@ async function answerOf(response) {
   const body = await response.json().catch(() => ({}));
   if (!response.ok) throw new Error(body.error || `the server says ${response.status}`);
   return body;
+}
+
+async function sendJson(method, address, body) {
+  const request = { method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  return answerOf(await fetch(address, request));
 }
 
 async function loadOptions() {
@@ -144,16 +156,9 @@ async function start() {
     peer.onconnectionstatechange = () => connectionChanged(mine, trouble);
     await peer.setLocalDescription();
     await gathered(peer);
-    const seed = $("seed").value;
-    const body = {
-      sdp: peer.localDescription.sdp,
-      avatar: $("avatars").value || null,
-      seed: seed === "" ? null : Number(seed),
-      temperature: Number($("temperature").value),
-      lookahead_ms: Number($("lookahead").value),
-    };
-    const request = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
-    const answer = await answerOf(await fetch("/api/sessions", request));
+    const body = { sdp: peer.localDescription.sdp };
+    for (const [name, chosen] of Object.entries(SETTINGS)) body[name] = chosen();
+    const answer = await sendJson("POST", "/api/sessions", body);
     mine.id = answer.id;
     await peer.setRemoteDescription({ type: "answer", sdp: answer.sdp });
     await $("avatar").play();
@@ -228,6 +233,18 @@ async function showFigures(mine) {
     $("latency").textContent = `${Math.round(stats.latency_ms_p50 + 1000 * (now.roundTrip + waited))} ms`;
   }
   $("drops").textContent = String(stats.dropped_frames + stats.dropped_by_network + now.dropped);
+}
+
+// While a session runs, a setting is in force as soon as it is chosen.
+async function change(name) {
+  const mine = visit;
+  if (!mine || !mine.id) return;
+  try {
+    await sendJson("PATCH", `/api/sessions/${mine.id}`, { [name]: SETTINGS[name]() });
+    if (visit === mine) say("Live: the new setting is in force.");
+  } catch (fault) {
+    if (visit === mine) say(`Not changed: ${fault.message}`, true);
+  }
 }
 
 function pushToTalk() {
@@ -315,6 +332,9 @@ document.querySelectorAll("input[name=mode]").forEach((radio) => radio.addEventL
 $("microphone").addEventListener("change", changeMicrophone);
 $("temperature").addEventListener("input", showSettings);
 $("lookahead").addEventListener("input", showSettings);
+for (const [id, name] of [["avatars", "avatar"], ["seed", "seed"], ["temperature", "temperature"], ["lookahead", "lookahead_ms"]]) {
+  $(id).addEventListener("change", () => change(name));
+}
 $("file").addEventListener("change", async () => {
   await speakFile($("file").files[0]);
   $("file").value = "";
