@@ -24,6 +24,7 @@ import torch
 
 from dfanerf_rt.audio.ring import CHUNK_SAMPLES, SAMPLE_RATE_HZ, AudioChunk
 from dfanerf_rt.live.frozen import frozen_garbage
+from dfanerf_rt.live.leaving import ended_before_python
 from dfanerf_rt.live.mark import draw_mark
 from dfanerf_rt.live.outlets import Outlet
 from dfanerf_rt.live.queues import BoundedQueue, WhenFull
@@ -137,7 +138,15 @@ class LivePipeline:
                 stopped and the sinks that are whole have been finished with what came so far. Other exceptions are
                 faults of ours and pass as they are. The fault of one sink among several is in the report.
         """
-        limit = None if duration_s is None else round(duration_s * SAMPLE_RATE_HZ)
+        with ended_before_python(self.stop):
+            return self._run(None if duration_s is None else round(duration_s * SAMPLE_RATE_HZ), on_stats, on_frame)
+
+    def _run(
+        self,
+        limit: int | None,
+        on_stats: Callable[[dict[str, Any]], None] | None,
+        on_frame: Callable[[int], None] | None,
+    ) -> LiveReport:
         waiting, block = self.config.waiting_media, not self.config.realtime
         self._outlets = [Outlet(sink, waiting, block) for sink in self._sinks]
         threads = [

@@ -29,6 +29,7 @@ from dfanerf_rt.audio.push import MarkKind, PushSource
 from dfanerf_rt.audio.ring import SAMPLE_RATE_HZ, AudioChunk
 from dfanerf_rt.errors import AvatarError
 from dfanerf_rt.live.chain import Chain, load_chain
+from dfanerf_rt.live.leaving import ended_before_python
 from dfanerf_rt.live.moments import Moment, MomentAssembler
 from dfanerf_rt.live.pipeline import LiveConfig, LivePipeline
 from dfanerf_rt.live.stages import FRAME_SAMPLES, Frame
@@ -287,7 +288,8 @@ class LiveSession:
 
     def _run(self) -> None:
         try:
-            self.report = self._pipeline.run()
+            with ended_before_python(self.stop):
+                self.report = self._pipeline.run()
         except BaseException as fault:  # noqa: BLE001 - raised in the event loop by iteration or aclose()
             self._fault = fault
         finally:
