@@ -12,6 +12,7 @@ of them its own sound, counted by its outlet; one that dies is reported, and the
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -51,6 +52,8 @@ class LiveConfig:
     """Drop late frames. Otherwise every frame is rendered, and the stages wait for each other."""
     late_after_ms: float = 80.0
     """A frame whose newest sound came longer ago than this when its rendering would begin is dropped."""
+    frozen_after_s: float = 0.5
+    """Where no picture was made for so long, a late one is better than none; the first is always made."""
     waiting_frames: int = 2
     """Frames that may wait for the renderer."""
     waiting_media: int = 256
@@ -290,9 +293,11 @@ class LivePipeline:
         return True
 
     def _render(self) -> None:
+        made_s = -math.inf
         while (request := self._requests.get()) is not None:
             began_s = time.monotonic()
-            if self.config.realtime and 1000.0 * (began_s - request.captured_s) > self.config.late_after_ms:
+            late = 1000.0 * (began_s - request.captured_s) > self.config.late_after_ms
+            if self.config.realtime and late and began_s - made_s < self.config.frozen_after_s:
                 self._late_frames += 1
                 continue
             renderer = request.renderer
@@ -302,7 +307,8 @@ class LivePipeline:
             renderer.render(image)
             if self.config.mark:
                 draw_mark(image.numpy())
-            self.stats.rendered(1000.0 * (time.monotonic() - began_s))
+            made_s = time.monotonic()
+            self.stats.rendered(1000.0 * (made_s - began_s))
             if not self._media.put(Frame(request.index, image.numpy(), request.captured_s, request.sound_s)):
                 return
 

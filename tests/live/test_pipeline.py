@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from dfanerf_rt.audio.ring import AudioChunk
 from dfanerf_rt.audio.sources import FileSource, load_audio
 from dfanerf_rt.clip.format import write_wav
 from dfanerf_rt.errors import AudioError, DfanerfError
@@ -95,6 +97,22 @@ def test_a_slow_renderer_drops_frames_and_stays_close(tmp_path: Path) -> None:
     assert sum(map(len, sink.sound)) == 32000
     # About one place in two or three shows its own picture; the others one that is 40 or 80 ms old.
     assert isinstance(lines[0]["av_offset_ms"], float) and -60.0 < lines[0]["av_offset_ms"] < -10.0
+
+
+def test_a_machine_that_is_always_late_shows_a_picture_now_and_then(tmp_path: Path) -> None:
+    clicks(tmp_path / "a.wav", 2.0)
+    source = FileSource(tmp_path / "a.wav", True)
+    read = source.read
+
+    def late() -> AudioChunk | None:
+        chunk = read()
+        return chunk and replace(chunk, captured_s=chunk.captured_s - 1.0)
+
+    source.read = late  # type: ignore[method-assign]
+    pipeline, sink, _ = make(tmp_path / "a.wav", realtime=True, source=source)
+    report = pipeline.run()
+    assert sink.frames[0] == 0 and 3 <= report.frames <= 5, "the first, and one each half second"
+    assert report.frames + report.dropped_frames == 50 and sum(map(len, sink.sound)) == 32000
 
 
 def test_a_slow_sink_loses_pictures_and_no_sound(tmp_path: Path) -> None:
