@@ -202,7 +202,7 @@ def test_two_real_faces_side_by_side(shared_data: Path, tmp_path: Path) -> None:
 def test_bad_frames_in_the_middle_of_a_real_video(
     shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Black for a third of a second, then the face hidden, then frozen: said in a line each, and prepared all the same."""
+    """Black for a third of a second, the face hidden, then frozen: said in a line each, and prepared all the same."""
     _, frames = read_video(shared_data / "video" / "speaker_5s.mp4")
     pictures = [picture[::2, ::2].copy() for picture in frames]
     for index in range(20, 28):
