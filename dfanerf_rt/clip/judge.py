@@ -32,6 +32,8 @@ FROZEN_REPEATS = 3
 MISFIT_PX = 8.0
 """Median distance of the model's landmarks from those seen, at a width of 512 px, that no good fit has."""
 MISFIT_RATIO = 3.0
+DETAIL_SHARE = 0.3
+"""Where the face shows less than this share of its usual detail it is hidden, whatever the tracker holds on to."""
 FACE_IN_MATTE = 0.8
 """At least this share of the landmarks lies inside a matte that works."""
 MATTE_CHANGE = 0.35
@@ -70,6 +72,7 @@ class FrameJudge:
         self._mattes = np.zeros(self._thumbnails.shape[:3], np.float32)
         self._change = np.zeros(n_frames)
         self._face_inside = np.ones(n_frames)
+        self._detail = np.zeros(n_frames)
         self._eyes = np.zeros((n_frames, len(_EYES) * _PATCH[0] * _PATCH[1]), np.float32)
         self._before: np.ndarray | None = None
         self._faults: np.ndarray | None = None
@@ -87,6 +90,7 @@ class FrameJudge:
         if inside.any():
             seen = alpha[row[inside].astype(int), column[inside].astype(int)]
             self._face_inside[index] = float((seen > 127).mean())
+        self._detail[index] = _detail(grey, points)
         self._eyes[index] = _eye_patches(grey, points)
         if index in self._chosen:
             self._views[index] = frame.copy(), alpha.copy()
@@ -98,7 +102,8 @@ class FrameJudge:
         fault = np.full(self._meta.n_frames, GOOD, np.uint8)
         # What comes later outweighs what came before: a black picture has no face either, and says so first.
         fault[self._misfits()] = MISFIT
-        fault[self._track.confidence.numpy() < 0.5] = NO_FACE
+        hidden = self._detail < DETAIL_SHARE * np.median(self._detail)
+        fault[hidden | (self._track.confidence.numpy() < 0.5)] = NO_FACE
         fault[_frozen(self._change)] = FROZEN
         fault[find_interruptions(self._thumbnails, self._meta.fps)] = INTERRUPTED
         unmatted = self._bad_mattes(fault == GOOD)
@@ -210,6 +215,16 @@ def _frozen(change: np.ndarray) -> np.ndarray:
     for end in ends[run[ends] >= usual + FROZEN_REPEATS]:
         frozen[end - run[end] + 1 : end + 1] = True
     return frozen
+
+
+def _detail(grey: np.ndarray, points: np.ndarray) -> float:
+    """Mean difference of neighbouring pixels between brows and mouth."""
+    height, width = grey.shape
+    (left, top), (right, bottom) = points[17:68].min(0), points[17:68].max(0)
+    rows = slice(max(int(top), 0), min(int(bottom) + 1, height))
+    columns = slice(max(int(left), 0), min(int(right) + 1, width))
+    face = grey[rows, columns]
+    return float(np.abs(np.diff(face, axis=1)).mean()) if face.shape[0] and face.shape[1] > 1 else 0.0
 
 
 def _eye_patches(grey: np.ndarray, points: np.ndarray) -> np.ndarray:

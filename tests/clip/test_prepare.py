@@ -11,7 +11,7 @@ import pytest
 from dfanerf_rt.cli.main import main
 from dfanerf_rt.clip.crop import choose_crop
 from dfanerf_rt.clip.format import Clip
-from dfanerf_rt.clip.judgement import FROZEN, GOOD, INTERRUPTED, load_judgement
+from dfanerf_rt.clip.judgement import FROZEN, GOOD, INTERRUPTED, NO_FACE, load_judgement
 from dfanerf_rt.clip.observe import Observed, check_observed, find_cut, whole_faces
 from dfanerf_rt.clip.prepare import PrepareConfig, PrepareReport, prepare
 from dfanerf_rt.clip.video import VideoInfo, read_video
@@ -202,13 +202,15 @@ def test_two_real_faces_side_by_side(shared_data: Path, tmp_path: Path) -> None:
 def test_bad_frames_in_the_middle_of_a_real_video(
     shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Black for a third of a second, the face hidden, then frozen: said in a line each, and prepared all the same."""
+    """Black, then a face nobody can find, then frozen: said in a line each, and prepared all the same."""
     _, frames = read_video(shared_data / "video" / "speaker_5s.mp4")
     pictures = [picture[::2, ::2].copy() for picture in frames]
     for index in range(20, 28):
         pictures[index][:] = 3
-    for index in range(50, 65):  # a card before the face
-        pictures[index][pictures[index].shape[0] // 6 : -pictures[index].shape[0] // 6, 40:-40] = (90, 120, 160)
+    height, width = pictures[0].shape[:2]
+    face = slice(height // 6, -height // 5), slice(width // 4, -width // 4)
+    for index in range(50, 65):
+        pictures[index][face] = pictures[index][face].mean((0, 1)).astype(np.uint8)
     for index in range(90, 100):
         pictures[index] = pictures[89]
     path = write_video(tmp_path / "bad.mkv", pictures, np.arange(len(pictures)) / 25)
@@ -217,9 +219,10 @@ def test_bad_frames_in_the_middle_of_a_real_video(
     judged = load_judgement(Clip(tmp_path / "clip"))
     assert judged is not None
     assert set(judged.fault[20:28]) == {INTERRUPTED} and set(judged.fault[90:100]) == {FROZEN}
-    assert (judged.fault[52:63] != GOOD).all()  # the tracker holds on to the face for a moment
-    assert int((judged.fault != GOOD).sum()) <= 40
-    assert len(said) in (3, 4) and any("20 to 27 at 0.8 s" in line for line in said)
+    hidden = judged.fault[50:65]
+    assert set(hidden[1:-1]) <= {NO_FACE, INTERRUPTED}  # the tracker may hold on to the face for a moment
+    assert int((judged.fault != GOOD).sum()) <= 36
+    assert len(said) in (2, 3) and any("20 to 27 at 0.8 s" in line for line in said)
     # what was behind the person stays what is seen there
     clip = Clip(tmp_path / "clip")
     bare = clip.alpha(110) < 5
@@ -245,6 +248,5 @@ def test_damaged_packets_are_bridged(tmp_path: Path) -> None:
             target.mux(packet)
     shown = [float(frame.mean()) for frame in read_video(damaged)[1]]
     assert len(shown) == 60
-    assert (
-        np.abs(np.array(shown)[[*range(19), *range(30, 60)]] - np.array(levels)[[*range(19), *range(30, 60)]]).max() < 4
-    )
+    intact = [*range(20), *range(40, 60)]  # a whole picture comes once in twelve, and what follows builds on it
+    assert np.abs(np.array(shown) - levels)[intact].max() < 4
