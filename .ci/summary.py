@@ -1,4 +1,4 @@
-"""Prints how many tests ran and were skipped, and why, from pytest's JUnit report."""
+"""Prints how many tests ran and were skipped, and why, from pytest's JUnit reports."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 
-def main(path: Path) -> None:
-    """Print the counts of the report at ``path``."""
-    cases = list(ElementTree.parse(path).getroot().iter("testcase"))
+def main(paths: list[Path]) -> int:
+    """Print the counts of all reports; exit status 1: one is missing."""
+    missing = [path for path in paths if not path.is_file()]
+    for path in missing:
+        print(f"tests: no report at {path}")
+    present = [path for path in paths if path not in missing]
+    cases = [case for path in present for case in ElementTree.parse(path).getroot().iter("testcase")]
     skipped = collections.Counter(skip.get("message", "no reason") for case in cases for skip in case.iter("skipped"))
     failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
     print(f"tests: {len(cases) - skipped.total()} ran, {len(failed)} failed, {skipped.total()} skipped")
@@ -18,7 +22,8 @@ def main(path: Path) -> None:
         print(f"  skipped {count}: {reason}")
     for case in failed:
         print(f"  failed: {case.get('classname')}.{case.get('name')}")
+    return 1 if missing else 0
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    sys.exit(main([Path(name) for name in sys.argv[1:]]))
