@@ -61,7 +61,6 @@ std::vector<Stored> tensors() {
               {"b3", "[4]", 4},
               {"condition_weight", "[8,48]", 384},
               {"pose_weight", "[8,6]", 48},
-              {"head_follow", "[6,6]", 36},
               {"torso_follow", "[6,6]", 36},
               {"neck", "[4]", 4},
               {"condition_mean", "[48]", 48},
@@ -70,6 +69,9 @@ std::vector<Stored> tensors() {
               {"pose_std", "[6]", 6}};
   for (const auto& [name, shape, count] : rest)
     all.push_back({std::string("field.") + name, "F32", shape, floats(count, 0.25f)});
+  std::string identity;
+  for (int i = 0; i < 36; ++i) identity += floats(1, i % 7 == 0 ? 1.0f : 0.0f);
+  all.push_back({"field.head_follow", "F32", "[6,6]", identity});
   return all;
 }
 
@@ -184,7 +186,7 @@ TEST(a_damaged_avatar_is_one_clear_error) {
     CHECK(!complaint(whole.substr(0, length)).empty());
   CHECK(says(complaint(whole + "x"), "longer or shorter"));
 
-  CHECK(says(complaint([](auto& all) { all.pop_back(); }), "'field.pose_std' is missing"));
+  CHECK(says(complaint([](auto& all) { all.pop_back(); }), "'field.head_follow' is missing"));
   CHECK(says(complaint([](auto& all) { all[0].shape = "[16,1]"; }), "has shape (16, 1), expected (8, 2)"));
   CHECK(says(complaint([](auto& all) { all[0].shape = "[8,3]"; }), "not what its shape (8, 3) says"));
   CHECK(says(complaint([](auto& all) { all[0].shape = "[-8,-2]"; }), "no sensible shape"));
