@@ -124,7 +124,8 @@ Avatar load_avatar(const std::string& path) {
   }
   const Settings meta(&stored, path + ": metadata");
   const std::string schema = meta.text("schema");
-  if (schema != kSchema && std::find(std::begin(kOlderSchemas), std::end(kOlderSchemas), schema) == std::end(kOlderSchemas))
+  if (schema != kSchema &&
+      std::find(std::begin(kOlderSchemas), std::end(kOlderSchemas), schema) == std::end(kOlderSchemas))
     throw AvatarError(path + ": schema is '" + schema + "', expected '" + kSchema + "'");
   Avatar avatar;
   avatar.name = meta.text("name");
