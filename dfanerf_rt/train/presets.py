@@ -48,8 +48,8 @@ PRESETS: dict[str, Preset] = {
         sync_budget_s=120.0,
     ),
 }
-"""``tiny`` is for tests: it shows that every stage runs, not what the result looks like. Tables and their number are such
-that an avatar stays under 25 MB.
+"""``tiny`` is for tests: it shows that every stage runs, not what the result looks like. Tables and their number
+are such that an avatar stays under 25 MB.
 
 Memory. All training frames are held as bytes, with the indices of the person's pixels: about 5 bytes a pixel and frame.
 Peak resident memory of the field's training, 455 frames at 256x256 on the CPU: ``preview`` 0.8 GB (60 steps),
