@@ -96,7 +96,8 @@ def test_what_moves_behind_the_person_is_not_punished(odd_clip: Clip) -> None:
 def test_eyes_that_are_hidden_are_not_looked_at_more_often(odd_clip: Clip) -> None:
     judged = dataclasses.replace(judge_clip(odd_clip), eye_contrast=0.1)
     condition = torch.zeros(len(odd_clip.meta.train_frames), CONDITION_DIM)
-    trainer = FieldTrainer(odd_clip, condition, None, SMALL, STEPS, judgement=judged)
+    steps = dataclasses.replace(STEPS, open_share=0.0)
+    trainer = FieldTrainer(odd_clip, condition, None, SMALL, steps, judgement=judged)
     assert set(trainer.frame_share.tolist()) == {0.0, 1.0}
     plain = FieldTrainer(odd_clip, condition, None, SMALL, STEPS)
     assert float(plain.frame_share.max()) > 2.0 and float(plain.frame_share.min()) >= 1.0
