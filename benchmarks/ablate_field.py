@@ -76,6 +76,7 @@ INGREDIENTS: dict[str, Change] = {
     "no torso of its own": training(own_torso=False),
     "no noise on the condition": training(condition_noise=0.0, pose_noise=0.0),
     "tracked codes alone": training(audio_share=0.0),
+    "blended tables as fast as the first": training(learning_rate_blend=1e-2),
     "every sample in every step": training(least_weight=0.0),
 }
 VARIANTS = {**CONDITIONING, **INGREDIENTS}

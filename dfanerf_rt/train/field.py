@@ -47,6 +47,9 @@ class FieldTrainConfig:
     """Rays are added or left out so that a step costs about this many samples, whatever the occupancy."""
     max_rays_per_frame: int = 4096
     learning_rate_table: float = 1e-2
+    learning_rate_blend: float = 1e-3
+    """Of the tables that are blended: a step moves what a frame sees by the sum of theirs, and at the rate of the table
+    under them the face would be fog for long."""
     learning_rate_mlp: float = 2e-3
     learning_rate_follow: float = 2e-3
     """Of the maps by which head and torso follow the pose, in radians and 0.1 m."""
@@ -220,7 +223,8 @@ class FieldTrainer:
         layers = [value for value in net.parameters() if not any(value is other for other in apart)]
         return torch.optim.Adam(
             [
-                {"params": [value for value in tables if value.numel()], "lr": config.learning_rate_table},
+                {"params": [net.table], "lr": config.learning_rate_table},
+                *([{"params": [net.blend_tables], "lr": config.learning_rate_blend}] if net.config.n_blend else []),
                 {"params": [value for value in layers if value.numel()], "lr": config.learning_rate_mlp},
                 *([{"params": follow, "lr": config.learning_rate_follow}] if follow else []),
                 *([{"params": [net.neck], "lr": 0.05}] if config.own_torso else []),
