@@ -52,6 +52,8 @@ def draw(document: dict[str, Any], target: Path) -> None:
 
 def _bars(panel: Axes, document: dict[str, Any], names: list[str], base: dict[tuple[str, str], float] | float) -> None:
     """A group of horizontal bars for each variant, less what ``base`` says of each measure."""
+    measured = {row["variant"] for row in document["results"]}
+    names = [name for name in names if name in measured]
     height = 0.8 / len(SHOWN)
     for number, (row, measure, label) in enumerate(SHOWN):
         zero = base[row, measure] if isinstance(base, dict) else base
