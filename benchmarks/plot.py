@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from result_schema import REPOSITORY, read_results
 
 RESULTS = Path(__file__).with_name("results")
@@ -83,11 +85,54 @@ def draw(documents: list[dict[str, Any]], target: Path) -> None:
         speed.set_xticks(widths, [str(width) for width in widths])
         speed.minorticks_off()
         speed.legend(fontsize=7, frameon=False)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Neither a date nor the program's version: the same results give the same file.
-        empty: dict[str, Any] = {"Date": None} if target.suffix == ".svg" else {"Software": None}
-        figure.savefig(target, dpi=120, metadata=empty)
-        plt.close(figure)
+        save(figure, target)
+
+
+def save(figure: Figure, target: Path) -> None:
+    """Write a figure to an SVG or PNG file, and close it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Neither a date nor the program's version: the same results give the same file.
+    empty: dict[str, Any] = {"Date": None} if target.suffix == ".svg" else {"Software": None}
+    figure.savefig(target, dpi=120, metadata=empty)
+    plt.close(figure)
+
+
+def draw_results(
+    name: str,
+    description: str | None,
+    argv: list[str] | None,
+    made_by: str,
+    out: Path,
+    holds: Callable[[dict[str, Any]], bool],
+    draw: Callable[[dict[str, Any], Path], None],
+) -> int:
+    """What a script does that draws the results of one other script; returns its exit status.
+
+    Args:
+        name: the script's.
+        description: its docstring.
+        argv: of the command line.
+        made_by: the other script.
+        out: where the picture goes if nothing is said.
+        holds: whether a document has that script's results.
+        draw: into a file.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, help=f"what {made_by} --json wrote")
+    parser.add_argument("--out", type=Path, default=out, help=".svg or .png")
+    arguments = parser.parse_args(argv)
+    if arguments.out.suffix not in (".svg", ".png"):
+        parser.error(f"--out is {arguments.out}, expected a name that ends in .svg or .png")
+    try:
+        document = read_results(arguments.results)
+        if not holds(document):
+            raise ValueError(f"{arguments.results} holds no results of {made_by}")
+    except ValueError as fault:
+        print(f"{name}: {fault}", file=sys.stderr)
+        return 2
+    draw(document, arguments.out)
+    print(arguments.out)
+    return 0
 
 
 def _plain(value: float, _: object) -> str:

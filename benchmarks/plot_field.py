@@ -7,7 +7,6 @@ Left, each way of conditioning; right, what is lost without each ingredient. The
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from ablate_field import CONDITIONING, DEFAULT, INGREDIENTS, mean
 from matplotlib.axes import Axes
-from plot import STYLE
-from result_schema import REPOSITORY, read_results
+from plot import STYLE, draw_results, save
+from result_schema import REPOSITORY
 
 SHOWN = (
     ("recorded", "psnr_db", "whole picture"),
@@ -43,11 +42,7 @@ def draw(document: dict[str, Any], target: Path) -> None:
         right.set_xlabel(f"dB against {DEFAULT}: to the left, the ingredient helps")
         right.axvline(0.0, color="0.3", lw=0.8)
         figure.legend(*left.get_legend_handles_labels(), fontsize=7, frameon=False, ncols=4, loc="outside lower center")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Neither a date nor the program's version: the same results give the same file.
-        empty: dict[str, Any] = {"Date": None} if target.suffix == ".svg" else {"Software": None}
-        figure.savefig(target, dpi=120, metadata=empty)
-        plt.close(figure)
+        save(figure, target)
 
 
 def _bars(panel: Axes, document: dict[str, Any], names: list[str], base: dict[tuple[str, str], float] | float) -> None:
@@ -67,23 +62,10 @@ def _bars(panel: Axes, document: dict[str, Any], names: list[str], base: dict[tu
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path, help="what ablate_field.py --json wrote")
-    parser.add_argument("--out", type=Path, default=REPOSITORY / "docs" / "field_ablation.svg", help=".svg or .png")
-    arguments = parser.parse_args(argv)
-    if arguments.out.suffix not in (".svg", ".png"):
-        parser.error(f"--out is {arguments.out}, expected a name that ends in .svg or .png")
-    try:
-        document = read_results(arguments.results)
-    except ValueError as fault:
-        print(f"plot_field: {fault}", file=sys.stderr)
-        return 2
-    if document["kind"] != "field":
-        print(f"plot_field: {arguments.results} holds no results of ablate_field.py", file=sys.stderr)
-        return 2
-    draw(document, arguments.out)
-    print(arguments.out)
-    return 0
+    out = REPOSITORY / "docs" / "field_ablation.svg"
+    return draw_results(
+        "plot_field", __doc__, argv, "ablate_field.py", out, lambda document: document["kind"] == "field", draw
+    )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ The same results give the same bytes.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from ablate_sync import ALONE_MS, BOTH, COLUMNS, RAW, VARIANTS, alone
 from matplotlib.axes import Axes
-from plot import MARKERS, STYLE
-from result_schema import REPOSITORY, read_results
+from plot import MARKERS, STYLE, draw_results, save
+from result_schema import REPOSITORY
 
 from dfanerf_rt.sync.model import LIVE_LOOKAHEAD_MS
 
@@ -36,11 +35,7 @@ def draw(document: dict[str, Any], target: Path) -> None:
         figure.legend(
             *ahead.get_legend_handles_labels(), fontsize=7, frameon=False, ncols=5, loc="outside lower center"
         )
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Neither a date nor the program's version: the same results give the same file.
-        empty: dict[str, Any] = {"Date": None} if target.suffix == ".svg" else {"Software": None}
-        figure.savefig(target, dpi=120, metadata=empty)
-        plt.close(figure)
+        save(figure, target)
 
 
 def _values(document: dict[str, Any], model: str, column: tuple[str, str, str, str]) -> dict[float, list[float]]:
@@ -84,23 +79,16 @@ def _ahead(panel: Axes, document: dict[str, Any]) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path, help="what ablate_sync.py --json wrote")
-    parser.add_argument("--out", type=Path, default=REPOSITORY / "docs" / "lips_ablation.svg", help=".svg or .png")
-    arguments = parser.parse_args(argv)
-    if arguments.out.suffix not in (".svg", ".png"):
-        parser.error(f"--out is {arguments.out}, expected a name that ends in .svg or .png")
-    try:
-        document = read_results(arguments.results)
-    except ValueError as fault:
-        print(f"plot_lips: {fault}", file=sys.stderr)
-        return 2
-    if not any("readout" in row for row in document["results"]):
-        print(f"plot_lips: {arguments.results} holds no results of ablate_sync.py", file=sys.stderr)
-        return 2
-    draw(document, arguments.out)
-    print(arguments.out)
-    return 0
+    out = REPOSITORY / "docs" / "lips_ablation.svg"
+    return draw_results(
+        "plot_lips",
+        __doc__,
+        argv,
+        "ablate_sync.py",
+        out,
+        lambda document: any("readout" in row for row in document["results"]),
+        draw,
+    )
 
 
 if __name__ == "__main__":

@@ -22,8 +22,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.figure import Figure
-from plot import MARKERS, STYLE
+from plot import MARKERS, STYLE, save
 
 from dfanerf_rt.audio.stress import find_stresses, stress_track
 from dfanerf_rt.clip.format import Clip
@@ -89,7 +88,7 @@ def draw_side_by_side(motions: Sequence[Shown], target: Path, start_s: float = 0
             column[6].set_xlabel("s")
         for panel, label in zip(panels[:, 0], (*CHANNELS, "eyes open"), strict=True):
             panel.set_ylabel(label)
-        _save(figure, target)
+        save(figure, target)
 
 
 def draw_overlaid(
@@ -115,7 +114,7 @@ def draw_overlaid(
             panel.set_ylabel(label)
         panels[6].set_xlabel("s")
         figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, ncols=6, loc="outside lower center")
-        _save(figure, target)
+        save(figure, target)
 
 
 def draw_distributions(motions: Sequence[Shown], target: Path) -> None:
@@ -141,7 +140,7 @@ def draw_distributions(motions: Sequence[Shown], target: Path) -> None:
             spectra[channel].set_ylabel(f"{unit}²/Hz")
             histograms[channel].set_xlabel(f"velocity, {unit}/s")
         figure.legend(*spectra[0].get_legend_handles_labels(), frameon=False, ncols=6, loc="outside lower center")
-        _save(figure, target)
+        save(figure, target)
 
 
 def draw_latents(panels_of: Mapping[str, Mapping[str, np.ndarray]], target: Path) -> None:
@@ -165,7 +164,7 @@ def draw_latents(panels_of: Mapping[str, Mapping[str, np.ndarray]], target: Path
             panel.set_title(f"{title} ({explained:.0%} of the variance)")
             panel.set_aspect("equal", adjustable="datalim")
         figure.legend(*axes[0, 0].get_legend_handles_labels(), frameon=False, ncols=8, loc="outside lower center")
-        _save(figure, target)
+        save(figure, target)
 
 
 def principal_plane(latents: np.ndarray) -> tuple[np.ndarray, float]:
@@ -182,14 +181,6 @@ def _shade(panel: Any, times: np.ndarray, stress: np.ndarray) -> None:
     behind.fill_between(times, stress, color="C1", alpha=0.3, linewidth=0)
     behind.set_ylim(0.0, 1.5)
     behind.set_axis_off()
-
-
-def _save(figure: Figure, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Neither a date nor the program's version: the same results give the same file.
-    empty: dict[str, Any] = {"Date": None} if target.suffix == ".svg" else {"Software": None}
-    figure.savefig(target, dpi=120, metadata=empty)
-    plt.close(figure)
 
 
 def _motions(arguments: argparse.Namespace) -> list[Shown]:

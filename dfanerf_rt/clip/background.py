@@ -7,11 +7,11 @@ import numpy as np
 MAX_SAMPLES = 48
 
 
-class BackgroundBuilder:
-    """Collects a limited number of frames, and takes the median of uncovered pixels.
+class EvenViews:
+    """Copies of a limited number of frames and their mattes, taken evenly over a clip as it passes by.
 
     Args:
-        n_frames: length of the clip; frames are taken evenly over it.
+        n_frames: length of the clip.
     """
 
     def __init__(self, n_frames: int) -> None:
@@ -23,18 +23,21 @@ class BackgroundBuilder:
         if index in self._chosen:
             self._views[index] = frame.copy(), alpha.copy()
 
-    def finish(self, good: np.ndarray | None = None) -> tuple[np.ndarray, float]:
+    def of(self, good: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Frame and matte of those taken that are ``good`` (T,) bool."""
+        return [view for index, view in self._views.items() if good[index]]
+
+    def background(self, good: np.ndarray) -> tuple[np.ndarray, float]:
         """The background, and the share of pixels that were seen.
 
         Args:
             good: (T,) bool, frames whose picture and matte are right; a matte that finds nobody would paint the person
-                into the background. All by default, and where none of the collected ones is good.
+                into the background. Where none of those taken is good, all of them are looked at.
 
         Returns:
             (H, W, 3) uint8 sRGB, and a number in [0, 1]. Pixels never seen are filled smoothly from around.
         """
-        chosen = [view for index, view in self._views.items() if good is None or good[index]]
-        frames, alphas = zip(*(chosen or self._views.values()), strict=True)
+        frames, alphas = zip(*(self.of(good) or self._views.values()), strict=True)
         return static_background(np.stack(frames), np.stack(alphas))
 
 

@@ -61,6 +61,13 @@ def find_interruptions(thumbnails: np.ndarray, fps: float) -> np.ndarray:
     return lost
 
 
+def runs(flags: np.ndarray) -> list[slice]:
+    """Runs of True in (T,) bool."""
+    edges = np.diff(np.concatenate([[0], flags.astype(np.int8), [0]]))
+    begins, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    return [slice(int(a), int(b)) for a, b in zip(begins, ends, strict=True)]
+
+
 def changes(thumbnails: np.ndarray, lost: np.ndarray) -> np.ndarray:
     """(T,) mean absolute change from the frame before that is not ``lost``, 0 to 1; 0 where a frame is."""
     flat = thumbnails.reshape(len(thumbnails), -1)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
+from dfanerf_rt.clip.background import EvenViews
 from dfanerf_rt.clip.format import Clip, ClipMeta
 from dfanerf_rt.clip.interruptions import find_interruptions, thumbnail
 from dfanerf_rt.clip.judgement import (
@@ -22,7 +23,7 @@ from dfanerf_rt.clip.judgement import (
     Judgement,
     load_judgement,
 )
-from dfanerf_rt.face.rotation import head_to_camera
+from dfanerf_rt.face.rotation import points_to_camera
 from dfanerf_rt.face.track import Track
 
 STILL_SHARE = 0.1
@@ -41,7 +42,6 @@ MATTE_CHANGE = 0.35
 MATTE_RATIO = 4.0
 """And by less than so many times what the clip's mattes do."""
 MATTE_AROUND_S = 3.0
-BACKGROUND_FRAMES = 48
 MOVED_LEVELS = 20.0
 """Mean difference of the channels (0 to 255) from the still background that is no noise of a camera."""
 MOVED_SHARE = 0.15
@@ -65,9 +65,8 @@ class FrameJudge:
     def __init__(self, meta: ClipMeta, track: Track) -> None:
         self._meta, self._track = meta, track
         n_frames = meta.n_frames
-        even = np.linspace(0, n_frames - 1, min(n_frames, BACKGROUND_FRAMES)).round()
-        self._chosen = set(even.astype(int).tolist())
-        self._views: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self.views = EvenViews(n_frames)
+        """What the background is seen in."""
         self._thumbnails = np.zeros((n_frames, *thumbnail(np.zeros((1, 1, 3), np.uint8)).shape), np.float32)
         self._mattes = np.zeros(self._thumbnails.shape[:3], np.float32)
         self._change = np.zeros(n_frames)
@@ -92,8 +91,7 @@ class FrameJudge:
             self._face_inside[index] = float((seen > 127).mean())
         self._detail[index] = _detail(grey, points)
         self._eyes[index] = _eye_patches(grey, points)
-        if index in self._chosen:
-            self._views[index] = frame.copy(), alpha.copy()
+        self.views.add(index, frame, alpha)
 
     def faults(self) -> np.ndarray:
         """(T,) uint8: what is wrong with each frame, once all have been seen; see :class:`Judgement`."""
@@ -121,8 +119,7 @@ class FrameJudge:
     def _misfits(self) -> np.ndarray:
         """(T,) bool: the model's landmarks lie elsewhere than those seen."""
         track, meta = self._track, self._meta
-        matrix = head_to_camera(track.head_pose)
-        placed = track.landmarks @ matrix[..., :3].transpose(-1, -2) + matrix[..., None, :, 3]
+        placed = points_to_camera(track.head_pose, track.landmarks)
         centre = torch.tensor([meta.cx, meta.cy])
         projected = placed[..., :2] / placed[..., 2:].clamp_min(1e-3) * meta.focal_px + centre
         # The jaw's ends are left out: they follow the neck.
@@ -154,9 +151,7 @@ class FrameJudge:
         margin = 2 * max(2, min(background.shape[:2]) // 64) + 1
         moved = np.zeros(background.shape[:2], np.int32)
         views = np.zeros_like(moved)
-        for index, (frame, alpha) in self._views.items():
-            if not good[index]:
-                continue
+        for frame, alpha in self.views.of(good):
             grown = Image.fromarray(alpha).filter(ImageFilter.MaxFilter(margin))
             free = np.asarray(grown) < 8
             difference = np.abs(frame.astype(np.int16) - background).mean(2)

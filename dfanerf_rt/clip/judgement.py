@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from dfanerf_rt.clip.format import Clip
+from dfanerf_rt.clip.interruptions import runs
 from dfanerf_rt.errors import ClipError
 from dfanerf_rt.files import check_tensors, load_tensors, save_tensors
 
@@ -129,9 +130,7 @@ def load_judgement(clip: Clip) -> Judgement | None:
 
 def good_stretches(good: torch.Tensor, shortest: int = 1) -> list[slice]:
     """Runs of at least ``shortest`` True in (T,) bool."""
-    edges = np.diff(np.concatenate([[0], good.numpy().astype(np.int8), [0]]))
-    begins, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-    return [slice(int(a), int(b)) for a, b in zip(begins, ends, strict=True) if b - a >= shortest]
+    return [run for run in runs(good.numpy()) if run.stop - run.start >= shortest]
 
 
 def bridged(values: torch.Tensor, good: torch.Tensor) -> torch.Tensor:
@@ -151,10 +150,10 @@ def bridged(values: torch.Tensor, good: torch.Tensor) -> torch.Tensor:
 
 def _stretches(frames: np.ndarray, fps: float) -> str:
     """Runs of frames in words: "40 to 52 at 1.6 s, 80 at 3.2 s and 3 more stretches"."""
-    runs = np.split(frames, np.flatnonzero(np.diff(frames) > 1) + 1)
+    parts = np.split(frames, np.flatnonzero(np.diff(frames) > 1) + 1)
     said = [
         (f"{run[0]} to {run[-1]}" if len(run) > 1 else f"{run[0]}") + f" at {run[0] / fps:.1f} s"
-        for run in runs[:SHOWN_RUNS]
+        for run in parts[:SHOWN_RUNS]
     ]
-    more = len(runs) - SHOWN_RUNS
+    more = len(parts) - SHOWN_RUNS
     return ", ".join(said) + (f" and {more} more stretch{'es' if more > 1 else ''}" if more > 0 else "")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dfanerf_rt.clip.interruptions import changes, find_interruptions, thumbnail
+from dfanerf_rt.clip.interruptions import changes, find_interruptions, runs, thumbnail
 from dfanerf_rt.clip.video import VideoInfo, read_video
 from dfanerf_rt.errors import ClipError
 from dfanerf_rt.face.landmarks import N_MEDIAPIPE, LandmarkTracker, face_width
@@ -98,10 +98,10 @@ def check_observed(observed: Observed) -> None:
         raise ClipError(f"{path}: a cut at {cut / fps:.2f} s; keep one side of it (one uncut shot is expected)")
     seen = np.isfinite(whole_faces(observed)).all((1, 2))
     if seen.mean() < MIN_SEEN_SHARE or seen.sum() < MIN_DURATION_S * fps:
-        first, last = _runs(~seen)[0]
+        gone = max(runs(~seen), key=lambda run: run.stop - run.start)
         raise ClipError(
-            f"{path}: the face leaves the picture or cannot be found, longest from {first / fps:.1f} s to "
-            f"{last / fps:.1f} s; it is seen in {100 * seen.mean():.0f} % of the frames, at least "
+            f"{path}: the face leaves the picture or cannot be found, longest from {gone.start / fps:.1f} s to "
+            f"{gone.stop / fps:.1f} s; it is seen in {100 * seen.mean():.0f} % of the frames, at least "
             f"{100 * MIN_SEEN_SHARE:.0f} % and {MIN_DURATION_S:.0f} s are expected; cut off what does not show it"
         )
 
@@ -109,9 +109,9 @@ def check_observed(observed: Observed) -> None:
 def whole_faces(observed: Observed) -> np.ndarray:
     """(T, 478, 3) landmarks as observed, NaN also where the face has left the picture."""
     landmarks = observed.landmarks.copy()
-    for first, last in _runs(observed.tracked & ~_inside(observed)):
-        if last - first > MAX_GAP_S * observed.info.fps:
-            landmarks[first:last] = np.nan
+    for run in runs(observed.tracked & ~_inside(observed)):
+        if run.stop - run.start > MAX_GAP_S * observed.info.fps:
+            landmarks[run] = np.nan
     return landmarks
 
 
@@ -139,10 +139,3 @@ def _inside(observed: Observed) -> np.ndarray:
     x, y = observed.landmarks[..., 0], observed.landmarks[..., 1]
     outside = (x < 0) | (y < 0) | (x > observed.info.width) | (y > observed.info.height)
     return outside.mean(1) <= OUTSIDE_SHARE
-
-
-def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """First and one-past-last index of each run of True, the longest first."""
-    edges = np.diff(np.concatenate([[0], flags.astype(np.int8), [0]]))
-    runs = zip(np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist(), strict=True)
-    return sorted(runs, key=lambda run: run[0] - run[1])

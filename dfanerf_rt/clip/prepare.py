@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from dfanerf_rt.clip.background import BackgroundBuilder
 from dfanerf_rt.clip.contact_sheet import SheetBuilder, chosen_frames
 from dfanerf_rt.clip.crop import Crop, choose_crop
 from dfanerf_rt.clip.format import Clip, ClipMeta, ClipWriter
@@ -173,16 +172,14 @@ def _cut_out(
     progress: Progress,
 ) -> tuple[float, Judgement]:
     """Write frames, mattes and background; returns the share of the background that was seen, and the judgement."""
-    builder = BackgroundBuilder(meta.n_frames)
     frames = (crop.apply(frame) for frame in read_video(video, meta.fps)[1])
     for index, (frame, alpha) in enumerate(mattes(frames)):
         progress(_FITTED + (_CUT_OUT - _FITTED) * index / meta.n_frames, "cutting out the person")
         writer.write_frame(index, frame, alpha)
-        builder.add(index, frame, alpha)
         sheet.add(index, frame, alpha)
         judge.add(index, frame, alpha)
     progress(_CUT_OUT, "background")
-    background, seen = builder.finish(judge.faults() == GOOD)
+    background, seen = judge.views.background(judge.faults() == GOOD)
     writer.write_background(background)
     sheet.background = background
     return seen, judge.finish(background)

@@ -21,7 +21,7 @@ from dfanerf_rt.clip.presenter_performance import SENTENCES, VOICES, Performance
 from dfanerf_rt.errors import ClipError
 from dfanerf_rt.face.arkit import ARKIT_INDEX
 from dfanerf_rt.face.model import FaceModel
-from dfanerf_rt.face.rotation import head_to_camera
+from dfanerf_rt.face.rotation import points_to_camera
 
 if TYPE_CHECKING:
     from dfanerf_rt.clip.presenter_render import PresenterRenderer
@@ -178,7 +178,7 @@ def _track(model: FaceModel, identity: torch.Tensor, performance: Performance, c
     # What is seen on the neck and the jaw's ends follows the torso in part, as the drawn vertices do.
     share = (model.neck_weight[model.landmark_triangles] * model.landmark_barycentric).sum(-1)[None, :, None]
     head, torso = (
-        _to_camera(torch.from_numpy(pose), landmarks) for pose in (performance.head_pose, performance.torso_pose)
+        points_to_camera(torch.from_numpy(pose), landmarks) for pose in (performance.head_pose, performance.torso_pose)
     )
     seen = share * head + (1 - share) * torso
     n_frames = len(expression)
@@ -191,12 +191,6 @@ def _track(model: FaceModel, identity: torch.Tensor, performance: Performance, c
         eye_closure=expression[:, [ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"]]],
         confidence=torch.ones(n_frames),
     )
-
-
-def _to_camera(pose: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """Points (T, P, 3) by poses (T, 6)."""
-    matrix = head_to_camera(pose)
-    return points @ matrix[..., :3].transpose(-1, -2) + matrix[..., None, :, 3]
 
 
 def tiny_config(duration_s: float = 3.0, size: int = 96) -> PresenterConfig:

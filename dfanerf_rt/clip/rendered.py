@@ -17,7 +17,7 @@ from dfanerf_rt.avatar import Avatar
 from dfanerf_rt.clip.format import Clip, ClipMeta, ClipWriter, Track
 from dfanerf_rt.face.arkit import ARKIT_INDEX
 from dfanerf_rt.face.model import FaceModel
-from dfanerf_rt.face.rotation import head_to_camera
+from dfanerf_rt.face.rotation import points_to_camera
 from dfanerf_rt.render.session import RenderSession, session_background
 
 HELD_OUT = 11
@@ -47,8 +47,7 @@ def render_clip(out: Path, avatar: Avatar, n_frames: int, size: int, device: str
     identity = avatar.section("face")["identity"]
     landmarks = FaceModel.bundled().landmarks(identity, expression).float()
     mouth_code, eye_code = AttributeModel.from_tensors(avatar.section("attributes")).encode(landmarks)
-    matrix = head_to_camera(head_pose)
-    placed = landmarks @ matrix[..., :3].transpose(-1, -2) + matrix[..., None, :, 3]
+    placed = points_to_camera(head_pose, landmarks)
     centre = torch.tensor([camera.cx, camera.cy])
     closure = expression[:, [ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"]]]
     track = Track(

@@ -37,6 +37,12 @@ def rotation_matrix(rotation: Tensor) -> Tensor:
     return identity + sine[..., None, None] * skew + cosine[..., None, None] * (skew @ skew)
 
 
+def points_to_camera(head_pose: Tensor, points: Tensor) -> Tensor:
+    """(..., P, 3) camera coordinates of points (..., P, 3) in the head frame, by head poses (..., 6)."""
+    matrix = head_to_camera(head_pose)
+    return points @ matrix[..., :3].transpose(-1, -2) + matrix[..., None, :, 3]
+
+
 def rotation_vector(matrix: Tensor) -> Tensor:
     """Rotation vectors of rotation matrices, angle in [0, pi].
 

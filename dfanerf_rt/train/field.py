@@ -132,7 +132,7 @@ def field_box(clip: Clip) -> torch.Tensor:
     return box.clamp(-0.45, 0.45)
 
 
-def mouth_opening(landmarks_px: torch.Tensor) -> torch.Tensor:
+def _openness(landmarks_px: torch.Tensor) -> torch.Tensor:
     """(T,) distance of the inner lips as a share of its 95th percentile, 0 to 1; landmarks (T, 68, 2)."""
     opening = (landmarks_px[:, INNER_LIPS[0]] - landmarks_px[:, INNER_LIPS[1]]).norm(dim=-1)
     return (opening / opening.quantile(0.95).clamp_min(1e-3)).clamp(0.0, 1.0)
@@ -172,13 +172,15 @@ class FieldTrainer:
         judgement = judgement or Judgement.faultless(meta.n_frames, meta.height, meta.width)
         self.good = judgement.pictured(frames)
         """(T,) bool on the CPU: frames that are learned from."""
-        if not bool(self.good.any()):
+        self.known = torch.nonzero(self.good)[:, 0]
+        """(K,) their numbers."""
+        if not len(self.known):
             raise ClipError(f"{clip.root}: none of the {len(frames)} training frames can be learned from")
         self.store = FrameStore(clip, frames, config.sampling, judgement.moving, device)
         self.condition = condition.to(device)
         self.audio_code = None if audio_code is None else audio_code.to(device)
         closure = clip.track.eye_closure[frames.start : frames.stop].amax(1).clamp(0.0, 1.0)
-        opening = mouth_opening(clip.track.landmarks_px[frames.start : frames.stop])
+        opening = _openness(clip.track.landmarks_px[frames.start : frames.stop])
         blink_share = config.blink_share if judgement.eyes_trusted else 0.0
         self.frame_share = (1.0 + blink_share * closure + config.open_share * opening) * self.good
         self.tracked_pose = clip.track.head_pose[frames.start : frames.stop].to(device)
@@ -209,7 +211,7 @@ class FieldTrainer:
         }
         self.occupancy = OccupancyKeeper(self.field, self.draws, team)
         focal = (meta.focal_px, meta.cx, meta.cy)
-        self.kept = self.occupancy.carve(self.store, self.tracked_pose, focal, self.good)
+        self.kept = self.occupancy.carve(self.store, self.tracked_pose, focal, self.known)
         team.broadcast([*self.field.parameters(), *self.field.buffers()])
 
     def _optimizer(self) -> torch.optim.Adam:
@@ -275,7 +277,7 @@ class FieldTrainer:
             for group, base in zip(optimizer.param_groups, self.base_rates[name], strict=True):
                 group["lr"] = base * loop.decay(config.learning_rate_floor)
             optimizer.zero_grad(set_to_none=True)
-        n_frames = min(config.frames_per_step * self.team.size, int(self.good.sum()))
+        n_frames = min(config.frames_per_step * self.team.size, len(self.known))
         every = torch.multinomial(self.frame_share, n_frames, generator=self.frame_generator).tolist()
         frames = self.team.part(every)
         stride = next((wide for until, wide in COARSE_TO_FINE if loop.fraction < until), 1)
@@ -301,9 +303,8 @@ class FieldTrainer:
 
     def tighten(self) -> float:
         """Let go of all cells that show in no training picture; returns the share of cells that is left."""
-        known = torch.nonzero(self.good)[:, 0]
         told = telling_frames(self.condition[self.good], self.tracked_pose[self.good])
-        frames = known[told].tolist()
+        frames = self.known[told].tolist()
         pose = torch.stack([self.head_pose(frame).detach() for frame in frames])
         return tighten_occupancy(self.field, self.condition[frames], pose, self.store.directions, self.draws)
 
@@ -373,8 +374,7 @@ class FieldTrainer:
 
     def _density(self, positions: torch.Tensor) -> torch.Tensor:
         """(N,) density of positions in the unit cube for the expression of a random training frame."""
-        known = torch.nonzero(self.good)[:, 0]
-        chosen = torch.randint(len(known), (), generator=self.generator) if self.config.occupancy_of_all else 0
-        frame = int(known[chosen])
+        chosen = torch.randint(len(self.known), (), generator=self.generator) if self.config.occupancy_of_all else 0
+        frame = int(self.known[chosen])
         folded = self.field.fold(self.frame_condition(frame), self.head_pose(frame).detach())
         return field_values(folded, positions, self.dtype)[0]

@@ -103,7 +103,7 @@ class OccupancyKeeper:
 
     @torch.no_grad()
     def carve(
-        self, store: FrameStore, head_poses: torch.Tensor, focal: tuple[float, float, float], good: torch.Tensor
+        self, store: FrameStore, head_poses: torch.Tensor, focal: tuple[float, float, float], known: torch.Tensor
     ) -> float:
         """Drop cells that fall outside the matte in nearly all frames that see them; returns the share kept.
 
@@ -111,7 +111,7 @@ class OccupancyKeeper:
             store: the training frames.
             head_poses: (T, 6) of those frames.
             focal: focal length, cx and cy in pixels.
-            good: (T,) bool on the CPU, frames whose matte can be believed; some are.
+            known: (K,) int64 on the CPU, the frames whose matte can be believed.
         """
         field, size, device = self.field, self.resolution, self.seen.device
         centres = (self.grid.corners(torch.arange(size**3, device=device)) + 0.5) / size
@@ -119,7 +119,6 @@ class OccupancyKeeper:
         weight = torch.sigmoid(points @ field.neck[:3] + field.neck[3])[:, None]
         radius = float((field.aabb[1] - field.aabb[0]).max()) / size
         hits = torch.zeros(len(points), device=device)
-        known = torch.nonzero(good)[:, 0]
         chosen = known[torch.linspace(0, len(known) - 1, min(len(known), 40)).long().unique()]
         for index in chosen.tolist():
             pose = head_poses[index]

@@ -22,7 +22,7 @@ ROWS = ("truth", "render", f"error x{ERROR_GAIN}")
 
 def shown_frames(trainer: FieldTrainer) -> list[int]:
     """Up to four training frames that are learned from, evenly spread."""
-    known = torch.nonzero(trainer.good)[:, 0]
+    known = trainer.known
     places = torch.linspace(0, len(known) - 1, min(len(known), COLUMNS)).round().long().unique()
     return known[places].tolist()
 
