@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/result_schema.py FILE...        checks files; names the first fault
 
 A document is ``{"kind": KIND, "machine": {...}, "results": [row, ...]}`` with a KIND of "render", "ops", "sync",
-"lips", "motion", "field", "live" or "train"; more keys may stand beside them.
+"lips", "motion", "field", "live", "train" or "presenter"; more keys may stand beside them.
 """
 
 from __future__ import annotations
@@ -145,6 +145,14 @@ TRAIN_ROW: dict[str, Types] = {
     "peak_gpu_mb": (float, NONE),
 }
 """Keys of a row of ``bench_train.py --json``: the field alone, whole held-out frames, the mouth by tracked codes."""
+PRESENTER_ROW: dict[str, Types] = {
+    "person": (str,),
+    "row": (str,),
+    "measure": (str,),
+    "value": (float,),
+}
+"""Keys of a row of ``tools/build_presenter.py --json``: ``measure`` of a row of ``dfanerf evaluate``, of "file", or of
+"build", minutes."""
 ROWS = {
     "render": RENDER_ROW,
     "ops": OPS_ROW,
@@ -154,6 +162,7 @@ ROWS = {
     "field": FIELD_ROW,
     "live": LIVE_ROW,
     "train": TRAIN_ROW,
+    "presenter": PRESENTER_ROW,
 }
 
 

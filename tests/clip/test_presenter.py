@@ -12,9 +12,11 @@ import pytest
 import torch
 
 from dfanerf_rt.clip.format import Clip
-from dfanerf_rt.clip.presenter import PresenterConfig, generate_presenter, presenter_identity, tiny_config
-from dfanerf_rt.clip.presenter_performance import PerformanceConfig, perform
-from dfanerf_rt.clip.presenter_raster import BACKGROUND, Buffers, Refinement, occlusion, vertex_normals
+from dfanerf_rt.clip.presenter import generate_presenter, tiny_config
+from dfanerf_rt.clip.presenter.occlusion import occlusion
+from dfanerf_rt.clip.presenter.people import PEOPLE
+from dfanerf_rt.clip.presenter.performance import PerformanceConfig, perform
+from dfanerf_rt.clip.presenter.raster import BACKGROUND, Buffers, Refinement, vertex_normals
 from dfanerf_rt.errors import ClipError
 from dfanerf_rt.face.arkit import ARKIT_INDEX
 from dfanerf_rt.face.model import FaceModel
@@ -100,13 +102,13 @@ def test_refinement_keeps_vertices_and_rounds_a_sphere() -> None:
 
 def test_occlusion_is_none_on_a_ball_and_much_in_a_cup() -> None:
     vertices, faces = _sphere(40)
-    ball = occlusion(0.1 * vertices, faces)
+    ball, _ = occlusion(0.1 * vertices, faces)
     assert np.median(ball) > 0.97
     # Inside: the same sphere turned inside out, open where y < -0.6.
     cup = faces[(vertices[faces][:, :, 1] > -0.6).all(1)]
     both = np.concatenate([cup, cup[:, ::-1] + len(vertices)]).astype(np.int32)
     shells = np.concatenate([0.1 * vertices, 0.097 * vertices]).astype(np.float32)
-    inside = occlusion(shells, both)[len(vertices) :]
+    inside = occlusion(shells, both)[0][len(vertices) :]
     assert np.median(inside[vertices[:, 1] > 0.5]) < 0.35
 
 
@@ -163,27 +165,25 @@ def test_the_matte_is_where_the_person_is(tiny_clip: Clip) -> None:
         outside = alpha == 0
         assert 0.3 < outside.mean() < 0.8
         assert np.abs(frame - background)[outside].max() < 24, "JPEG's error, and no person"
-        assert ((alpha > 0) & (alpha < 255)).mean() < 0.08
+        assert ((alpha > 0) & (alpha < 255)).mean() < 0.10
         landmarks = tiny_clip.track.landmarks_px[index].round().long().clamp(0, 95)
         assert (alpha[landmarks[17:, 1], landmarks[17:, 0]] == 255).all()
 
 
 def test_landmarks_lie_on_what_is_drawn() -> None:
     """The pupils are dark, the lids' skin is not: the eye landmarks surround the darkest spot."""
-    from dfanerf_rt.clip.presenter_render import PresenterRenderer, View
-    from dfanerf_rt.clip.presenter_scene import Scene
-    from dfanerf_rt.clip.presenter_shade import Look
+    from dfanerf_rt.clip.presenter.render import PresenterRenderer, View
+    from dfanerf_rt.clip.presenter.scene import scene_of
 
     model = FaceModel.bundled()
-    config = PresenterConfig()
-    identity = presenter_identity(model, config)
+    scene, person = scene_of("presenter"), PEOPLE["presenter"]
     view = View(256, 1.75 * 256, 2)
-    renderer = PresenterRenderer(Scene.build(model, identity), view, Look())
+    renderer = PresenterRenderer(scene, view, person.look)
     pose = torch.tensor([0.0, 0.1, 0.0, 0.0, 0.0, 0.8])
     picture, alpha = renderer.render(torch.zeros(52), pose, pose)
     assert alpha[255, 128] == 255 and alpha[0, 0] == 0
     matrix = rotation_matrix(pose[:3])
-    seen = model.landmarks(identity, torch.zeros(52)) @ matrix.T + pose[3:]
+    seen = model.landmarks(scene.identity, torch.zeros(52)) @ matrix.T + pose[3:]
     pixels = (seen[:, :2] / seen[:, 2:] * view.focal_px + 128).numpy()
     for first in (36, 42):
         eye = pixels[first : first + 6]
@@ -220,7 +220,14 @@ def test_the_mouth_is_open_while_it_speaks_and_closed_before(tiny_clip: Clip) ->
     assert gap[: first - 3].max() < np.percentile(gap[loudness > 0.05], 80) / 2
 
 
-@pytest.mark.parametrize(("change", "says"), [({"size": 4}, "16 px"), ({"duration_s": 0.1}, "1 s")])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"size": 4}, "16 px"),
+        ({"duration_s": 0.1}, "1 s"),
+        ({"person": "nobody"}, "expected one of presenter, narrator"),
+    ],
+)
 def test_a_clip_that_cannot_be_is_refused(tmp_path: Path, change: dict, says: str) -> None:
     with pytest.raises(ClipError, match=says):
         generate_presenter(tmp_path / "clip", replace(tiny_config(), **change))

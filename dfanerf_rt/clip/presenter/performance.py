@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dfanerf_rt.audio import texts
 from dfanerf_rt.audio.speech import SAMPLE_RATE_HZ, Phoneme, synthesize
 from dfanerf_rt.audio.stress import Stresses, find_pauses, find_stresses, stress_track
 from dfanerf_rt.audio.visemes import VisemeConfig, viseme_track
@@ -38,6 +39,24 @@ SENTENCES = (
 )
 VOICES = ("en-us", "en", "en+f3", "en-us+m3")
 """Several, so that the lips learn to follow what is said and not who says it."""
+FOREIGN = ("de", "fr+f2", "es+m4")
+"""Voices of other languages, which say sentences of their own."""
+
+
+def _lines() -> tuple[tuple[str, str], ...]:
+    """English sentences by turns in several voices, every fourth line in another language."""
+    result: list[tuple[str, str]] = []
+    others = {voice: iter(texts.sentences(voice.partition("+")[0])) for voice in FOREIGN}
+    for count, sentence in enumerate(SENTENCES):
+        result.append((VOICES[count % len(VOICES)], sentence))
+        if count % 3 == 2:
+            voice = FOREIGN[count // 3 % len(FOREIGN)]
+            result.append((voice, next(others[voice])))
+    return tuple(result)
+
+
+LINES = _lines()
+"""(espeak-ng voice, sentence), in the order in which they are spoken."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +66,9 @@ class PerformanceConfig:
     seed: int = 1
     fps: float = 25.0
     duration_s: float = 60.0
-    """Sentences are spoken until at least this time has passed; the clip ends there."""
-    sentences: tuple[str, ...] = SENTENCES
-    voices: tuple[str, ...] = VOICES
-    """espeak-ng voices, used in turn."""
+    """Lines are spoken until at least this time has passed; the clip ends there."""
+    lines: tuple[tuple[str, str], ...] = LINES
+    """(espeak-ng voice, sentence)."""
     rate_wpm: int = 150
     yaw_deg: float = 12.0
     pitch_deg: float = 6.0
@@ -101,7 +119,7 @@ def perform(config: PerformanceConfig, position: tuple[float, float, float]) -> 
 
 
 def _speak(config: PerformanceConfig, rng: np.random.Generator) -> tuple[np.ndarray, tuple[Phoneme, ...]]:
-    """Sentences with pauses between them, cut to the duration (a whole number of frames)."""
+    """Lines with pauses between them, cut to the duration (a whole number of frames)."""
     frame = SAMPLE_RATE_HZ / config.fps
     total = round(round(config.duration_s * config.fps) * frame)
     parts: list[np.ndarray] = [np.zeros(int(0.3 * SAMPLE_RATE_HZ), np.float32)]
@@ -110,13 +128,10 @@ def _speak(config: PerformanceConfig, rng: np.random.Generator) -> tuple[np.ndar
     count = 0
     while length < total:
         if not order:
-            # Every sentence once, then all again in another order, so that no sentence is missing from a long clip.
-            order = list(range(len(config.sentences))) if count == 0 else list(rng.permutation(len(config.sentences)))
-        speech = synthesize(
-            config.sentences[order.pop(0)],
-            voice=config.voices[count % len(config.voices)],
-            rate_wpm=config.rate_wpm,
-        )
+            # Every line once, then all again in another order, so that none is missing from a long clip.
+            order = list(range(len(config.lines))) if count == 0 else list(rng.permutation(len(config.lines)))
+        voice, sentence = config.lines[order.pop(0)]
+        speech = synthesize(sentence, voice=voice, rate_wpm=config.rate_wpm)
         phonemes += [Phoneme(p.name, p.start_sample + length, p.end_sample + length) for p in speech.phonemes]
         pause = np.zeros(int(rng.uniform(0.25, 0.8) * SAMPLE_RATE_HZ), np.float32)
         parts += [speech.samples, pause]

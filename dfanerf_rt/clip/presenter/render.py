@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dfanerf_rt.clip.presenter_raster import Buffers, Floats
-from dfanerf_rt.clip.presenter_scene import Scene
-from dfanerf_rt.clip.presenter_shade import Look, shade
+from dfanerf_rt.clip.presenter.light import ShadowMap
+from dfanerf_rt.clip.presenter.raster import Buffers, Floats
+from dfanerf_rt.clip.presenter.scene import Scene
+from dfanerf_rt.clip.presenter.shade import Look, shade
+from dfanerf_rt.clip.presenter.strands import draw_strands
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,10 @@ class PresenterRenderer:
         self._look = look.table()
         side = view.size * view.samples
         self._buffers = Buffers(side, side)
+        self._shadow = ShadowMap()
         self._image = np.empty((view.size, view.size, 3), np.float32)
         self._alpha = np.empty((view.size, view.size), np.float32)
+        self._width = scene.strands.width_m * (view.focal_px * view.samples)
 
     def render(
         self, expression: torch.Tensor, head_pose: torch.Tensor, torso_pose: torch.Tensor
@@ -50,21 +54,33 @@ class PresenterRenderer:
         Returns:
             Picture (H, W, 3) uint8 sRGB and matte (H, W) uint8, the exact coverage.
         """
-        camera, normals = self.scene.pose(expression, head_pose, torso_pose)
-        points = self._project(camera)
-        scene, buffers = self.scene, self._buffers
+        scene, buffers, shadow = self.scene, self._buffers, self._shadow
+        posed = scene.pose(expression, head_pose, torso_pose)
+        points = self._project(posed.vertices, scene.nearness)
         buffers.draw(points, scene.faces)
+        hair = self._project(posed.strands, 1.0)
+        draw_strands(hair, self._width, len(scene.faces), buffers.face_id, buffers.weights, buffers.inverse_depth)
+        surface, tufts = shadow.draw(posed.vertices, scene.faces, posed.strands)
+        strands = scene.strands
         shade(
             buffers.face_id,
             buffers.weights,
             points,
             scene.faces,
             scene.material,
-            camera,
-            normals,
+            posed.vertices,
+            posed.normals,
             scene.rest,
             scene.masks,
             scene.eyes,
+            posed.strands,
+            strands.kind,
+            strands.tint,
+            strands.light,
+            posed.skull,
+            shadow.matrix,
+            surface,
+            tufts,
             self._look,
             self.background,
             self.view.samples,
@@ -73,12 +89,12 @@ class PresenterRenderer:
         )
         return to_bytes(self._image), to_bytes(self._alpha)
 
-    def _project(self, camera: Floats) -> Floats:
-        """(V, 3) column and row of the finely sampled picture, and 1 / depth."""
+    def _project(self, camera: Floats, nearness: Floats | float) -> Floats:
+        """(..., 3) column and row of the finely sampled picture, and 1 / depth."""
         points = np.empty_like(camera)
-        points[:, 2] = self.scene.nearness / camera[:, 2]
-        scaled = camera[:, :2] / camera[:, 2:] * self.view.focal_px + self.view.centre
-        points[:, :2] = scaled * self.view.samples
+        points[..., 2] = nearness / camera[..., 2]
+        scaled = camera[..., :2] / camera[..., 2:] * self.view.focal_px + self.view.centre
+        points[..., :2] = scaled * self.view.samples
         return points
 
 

@@ -17,15 +17,15 @@ import numpy as np
 import torch
 
 from dfanerf_rt.clip.format import Clip, ClipMeta, ClipWriter, Track
-from dfanerf_rt.clip.presenter_performance import SENTENCES, VOICES, Performance, PerformanceConfig, perform
+from dfanerf_rt.clip.presenter.performance import LINES, Performance, PerformanceConfig, perform
 from dfanerf_rt.errors import ClipError
 from dfanerf_rt.face.arkit import ARKIT_INDEX
 from dfanerf_rt.face.model import FaceModel
 from dfanerf_rt.face.rotation import points_to_camera
 
 if TYPE_CHECKING:
-    from dfanerf_rt.clip.presenter_render import PresenterRenderer
-    from dfanerf_rt.clip.presenter_shade import Look
+    from dfanerf_rt.clip.presenter.people import Person
+    from dfanerf_rt.clip.presenter.render import PresenterRenderer
 
 Progress = Callable[[float, str], None]
 """Called with the share done in [0, 1] and a word on what is being done."""
@@ -40,24 +40,20 @@ class PresenterConfig:
 
     seed: int = 1
     """Of the motion; the sound is not drawn by chance."""
-    identity_seed: int = 7
-    """Of the face."""
-    identity_strength: float = 0.6
-    """Standard deviation of the identity coefficients; 0 is the mean face."""
+    person: str = "presenter"
+    """A name in :data:`~dfanerf_rt.clip.presenter.people.PEOPLE`."""
     size: int = 256
     """Width and height of the picture, pixels."""
     duration_s: float = 60.0
-    sentences: tuple[str, ...] = SENTENCES
-    voices: tuple[str, ...] = VOICES
+    lines: tuple[tuple[str, str], ...] = LINES
+    """(espeak-ng voice, sentence)."""
     fps: float = 25.0
-    focal: float = 1.85
+    focal: float = 1.95
     """Focal length as a multiple of the picture's width: a head fills a little more than half of it."""
     position: tuple[float, float, float] = (0.0, -0.015, 0.8)
     """Where the head rests, camera coordinates, metres."""
     samples: int = 3
     """Samples a side of a pixel."""
-    look: Look | None = None
-    """Colours; the default look where not given."""
     n_threads: int = 2
 
 
@@ -75,7 +71,12 @@ def generate_presenter(out: Path, config: PresenterConfig | None = None, progres
         ClipError: ``out`` holds something already, or the configuration gives no clip.
         AudioError: espeak-ng is not installed.
     """
+    # numba is imported here, because the package must import without it where nothing is drawn.
+    from dfanerf_rt.clip.presenter.people import PEOPLE
+
     config = config or PresenterConfig()
+    if config.person not in PEOPLE:
+        raise ClipError(f"there is no presenter {config.person!r}; expected one of {', '.join(PEOPLE)}")
     if config.size < 16 or config.duration_s < 1 or config.samples < 1:
         raise ClipError(
             f"a presenter of size {config.size} px, {config.duration_s} s and {config.samples} samples a pixel; "
@@ -88,41 +89,33 @@ def generate_presenter(out: Path, config: PresenterConfig | None = None, progres
             seed=config.seed,
             fps=config.fps,
             duration_s=config.duration_s,
-            sentences=config.sentences,
-            voices=config.voices,
+            lines=config.lines,
         )
         performance = perform(motion, config.position)
         model = FaceModel.bundled()
-        identity = presenter_identity(model, config)
-        background = _draw(writer, model, identity, performance, config, progress)
+        person = PEOPLE[config.person]
+        identity = person.identity(model)
+        background = _draw(writer, model, identity, person, performance, config, progress)
         writer.write_background(background)
         writer.write_audio(performance.samples)
         return writer.finish(_meta(performance, config), _track(model, identity, performance, config))
-
-
-def presenter_identity(model: FaceModel, config: PresenterConfig) -> torch.Tensor:
-    """The presenter's identity coefficients (K,)."""
-    drawn = np.random.default_rng(config.identity_seed).standard_normal(model.n_identity)
-    return torch.from_numpy(drawn * config.identity_strength).float()
 
 
 def _draw(
     writer: ClipWriter,
     model: FaceModel,
     identity: torch.Tensor,
+    person: Person,
     performance: Performance,
     config: PresenterConfig,
     progress: Progress | None,
 ) -> np.ndarray:
     """Render all frames, a few at a time; returns the background (H, W, 3) uint8."""
-    # numba is imported here, because the package must import without it where nothing is drawn.
-    from dfanerf_rt.clip.presenter_render import PresenterRenderer, View, to_bytes
-    from dfanerf_rt.clip.presenter_scene import Scene
-    from dfanerf_rt.clip.presenter_shade import Look
+    from dfanerf_rt.clip.presenter.render import PresenterRenderer, View, to_bytes
+    from dfanerf_rt.clip.presenter.scene import scene_of
 
-    scene = Scene.build(model, identity)
+    scene = scene_of(config.person)
     view = View(config.size, config.focal * config.size, config.samples)
-    look = config.look or Look()
     local = threading.local()
     expression, head_pose, torso_pose = (
         torch.from_numpy(values) for values in (performance.expression, performance.head_pose, performance.torso_pose)
@@ -131,7 +124,7 @@ def _draw(
     def draw(index: int) -> None:
         renderer: PresenterRenderer | None = getattr(local, "renderer", None)
         if renderer is None:
-            renderer = local.renderer = PresenterRenderer(scene, view, look)
+            renderer = local.renderer = PresenterRenderer(scene, view, person.look)
         frame, alpha = renderer.render(expression[index], head_pose[index], torso_pose[index])
         writer.write_frame(index, frame, alpha)
 
@@ -146,7 +139,7 @@ def _draw(
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-    return to_bytes(PresenterRenderer(scene, view, look).background)
+    return to_bytes(PresenterRenderer(scene, view, person.look).background)
 
 
 def _meta(performance: Performance, config: PresenterConfig) -> ClipMeta:
@@ -165,8 +158,8 @@ def _meta(performance: Performance, config: PresenterConfig) -> ClipMeta:
         licence="CC0-1.0",
         extra={
             "seed": config.seed,
-            "identity_seed": config.identity_seed,
-            "voices": list(config.voices),
+            "person": config.person,
+            "voices": sorted({voice for voice, _ in config.lines}),
             "phonemes": [[p.name, p.start_sample, p.end_sample] for p in performance.phonemes],
         },
     )
@@ -199,6 +192,6 @@ def tiny_config(duration_s: float = 3.0, size: int = 96) -> PresenterConfig:
         PresenterConfig(),
         size=size,
         duration_s=duration_s,
-        sentences=("Maybe Papa moved the blue boat. Why not?", "You told me about five boys."),
+        lines=(("en-us", "Maybe Papa moved the blue boat. Why not?"), ("en", "You told me about five boys.")),
         samples=2,
     )
