@@ -1,4 +1,4 @@
-"""Draws the README's pictures of the bundled presenters: a short loop of both speaking, and a strip of what is rendered.
+"""Draws the README's pictures of the bundled presenters: a loop of both speaking, and a strip of what is rendered.
 
     python tools/draw_presenters.py --work FOLDER [--out docs]
 
