@@ -2,7 +2,9 @@
 
 Tensors are prefixed by room (``field.``, ``occupancy.``, ``attributes.``, ``sync.``, ``motion.``, ``face.``,
 ``background.``). The metadata keeps a manifest of all shapes, so a file with a tensor missing or misshapen is
-refused before any room looks at it.
+refused before any room looks at it. The largest tensors are stored smaller than they are used
+(:mod:`dfanerf_rt.packing`); a loaded avatar has them as the rooms made them. Loading an avatar of an older schema and
+saving it makes one of this schema.
 """
 
 from __future__ import annotations
@@ -17,11 +19,12 @@ import torch
 
 from dfanerf_rt.errors import AvatarError
 from dfanerf_rt.files import check_tensors, from_json_object, load_tensors, save_tensors
+from dfanerf_rt.packing import pack, unpack
 
-AVATAR_SCHEMA = "dfanerf-avatar/4"
-READABLE_SCHEMAS = (AVATAR_SCHEMA, "dfanerf-avatar/3", "dfanerf-avatar/2")
-"""Schema 3 has no ``field.head_follow``: its head takes the pose as it is. Schema 2 is schema 3 without generated
-motion: such an avatar moves as it was recorded."""
+AVATAR_SCHEMA = "dfanerf-avatar/5"
+READABLE_SCHEMAS = (AVATAR_SCHEMA, "dfanerf-avatar/4", "dfanerf-avatar/3", "dfanerf-avatar/2")
+"""Schema 4 stores all tensors as they are used. Schema 3 is schema 4 without ``field.head_follow``: its head takes the
+pose as it is. Schema 2 is schema 3 without generated motion: such an avatar moves as it was recorded."""
 SECTIONS = ("field", "occupancy", "attributes", "sync", "motion", "face", "background")
 BUNDLED_FOLDER = Path(__file__).parent / "assets"
 
@@ -74,8 +77,9 @@ class Avatar:
 
     def save(self, path: Path) -> None:
         """Write the file atomically."""
-        manifest = {name: list(tensor.shape) for name, tensor in self.tensors.items()}
-        save_tensors(Path(path), self.tensors, {"schema": AVATAR_SCHEMA, "shapes": manifest, **asdict(self.meta)})
+        stored = pack(self.tensors, self.meta.field)
+        manifest = {name: list(tensor.shape) for name, tensor in stored.items()}
+        save_tensors(Path(path), stored, {"schema": AVATAR_SCHEMA, "shapes": manifest, **asdict(self.meta)})
 
     @classmethod
     def load(cls, path: str | Path) -> Avatar:
@@ -105,7 +109,9 @@ class Avatar:
             value = getattr(meta, name)
             if value <= 0:
                 raise AvatarError(f"{path}: {name} is {value!r}, expected a positive number")
-        if schema != AVATAR_SCHEMA and "field.torso_follow" in tensors:
+        if schema == AVATAR_SCHEMA:
+            tensors = unpack(tensors, path)
+        elif schema != "dfanerf-avatar/4" and "field.torso_follow" in tensors:
             tensors["field.head_follow"] = torch.eye(6)
         return cls(meta, tensors, path)
 

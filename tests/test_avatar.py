@@ -27,11 +27,11 @@ def test_an_avatar_without_generated_motion_is_of_the_schema_before(tmp_path: Pa
     path = tmp_path / "a.safetensors"
     Avatar(META, {"field.table": torch.ones(3, 2)}).save(path)
     tensors, stored = load_tensors(path, AvatarError)
-    assert stored["schema"] == "dfanerf-avatar/4" and stored.pop("motion") == {}
+    assert stored["schema"] == "dfanerf-avatar/5" and stored.pop("motion") == {}
     save_tensors(path, tensors, {**stored, "schema": "dfanerf-avatar/2"})
     assert Avatar.load(path).meta == META
     save_tensors(path, tensors, {**stored, "schema": "dfanerf-avatar/1"})
-    with pytest.raises(AvatarError, match="schema is 'dfanerf-avatar/1', expected 'dfanerf-avatar/4'"):
+    with pytest.raises(AvatarError, match="schema is 'dfanerf-avatar/1', expected 'dfanerf-avatar/5'"):
         Avatar.load(path)
 
 

@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "avatar/json.h"
+#include "avatar/packing.h"
 #include "avatar/resample.h"
 #include "avatar/safetensors.h"
 #include "cpu/field_checks.h"
@@ -12,8 +13,11 @@
 namespace dfanerf {
 namespace {
 
-constexpr const char* kSchema = "dfanerf-avatar/4";
-constexpr const char* kOlderSchemas[] = {"dfanerf-avatar/3", "dfanerf-avatar/2"};  // their head takes the pose as it is
+// The newest schema packs its largest tensors; the one before does not; in the oldest ones the head takes the pose as
+// it is.
+constexpr const char* kSchema = "dfanerf-avatar/5";
+constexpr const char* kUnpackedSchema = "dfanerf-avatar/4";
+constexpr const char* kOldestSchemas[] = {"dfanerf-avatar/3", "dfanerf-avatar/2"};
 constexpr uint32_t kMaxDenseResolution = 0x659;  // above it the cube overflows 32 bits, and the level is hashed
 
 // Numbers of the metadata, each with the range that it must lie in.
@@ -74,12 +78,23 @@ std::vector<GridLevel> grid_levels(int n_levels, int log2_table_size, int base_r
   return levels;
 }
 
+// Tables of a packed avatar: see packing.h.
+void read_packed_tables(const Safetensors& file, int64_t n_blend, int64_t entries, Avatar& avatar) {
+  const std::vector<int64_t> kept = kept_rows(file, "field.kept", entries);
+  avatar.table = restored_tables(file, "field.table", {}, kept, entries);
+  avatar.blend_tables = restored_tables(file, "field.blend_tables", {n_blend}, kept, entries);
+}
+
 void read_field(const Safetensors& file, bool concat, bool head_follows, Avatar& avatar) {
   const int64_t inputs = 2 * static_cast<int64_t>(avatar.levels.size()), hidden = avatar.hidden;
   const int64_t entries = int64_t{avatar.levels.back().offset} + avatar.levels.back().n_entries;
   const int64_t n_blend = avatar.n_blend, condition = kConditionDim, pose = kHeadPoseDim;
-  avatar.table = file.floats("field.table", {entries, 2});
-  avatar.blend_tables = file.floats("field.blend_tables", {n_blend, entries, 2});
+  if (file.has("field.kept")) {
+    read_packed_tables(file, n_blend, entries, avatar);
+  } else {
+    avatar.table = file.floats("field.table", {entries, 2});
+    avatar.blend_tables = file.floats("field.blend_tables", {n_blend, entries, 2});
+  }
   avatar.mixer_weight = file.floats("field.mixer_weight", {n_blend, condition});
   avatar.weights[0] = file.floats("field.w1", {hidden, inputs});
   avatar.weights[1] = file.floats("field.w2", {hidden, hidden});
@@ -104,7 +119,9 @@ void read_field(const Safetensors& file, bool concat, bool head_follows, Avatar&
   avatar.pose_std = file.floats("field.pose_std", {pose});
   const int64_t cells = avatar.occupancy_resolution;
   const int64_t n_cells = cells * cells * cells;
-  const std::vector<uint8_t> bits = file.bytes("occupancy.bits", {(n_cells + 7) / 8});
+  const int64_t n_bytes = (n_cells + 7) / 8;
+  const std::vector<uint8_t> bits =
+      file.has("occupancy.kept") ? restored_words(file, n_bytes) : file.bytes("occupancy.bits", {n_bytes});
   avatar.occupancy.resize(static_cast<std::size_t>(n_cells));
   for (int64_t i = 0; i < n_cells; ++i) avatar.occupancy[i] = bits[i / 8] >> (i % 8) & 1;
   for (int a = 0; a < 3; ++a)
@@ -124,8 +141,9 @@ Avatar load_avatar(const std::string& path) {
   }
   const Settings meta(&stored, path + ": metadata");
   const std::string schema = meta.text("schema");
-  if (schema != kSchema &&
-      std::find(std::begin(kOlderSchemas), std::end(kOlderSchemas), schema) == std::end(kOlderSchemas))
+  const bool oldest =
+      std::find(std::begin(kOldestSchemas), std::end(kOldestSchemas), schema) != std::end(kOldestSchemas);
+  if (schema != kSchema && schema != kUnpackedSchema && !oldest)
     throw AvatarError(path + ": schema is '" + schema + "', expected '" + kSchema + "'");
   Avatar avatar;
   avatar.name = meta.text("name");
@@ -145,7 +163,7 @@ Avatar load_avatar(const std::string& path) {
   avatar.n_blend = field.whole("n_blend", 0, 1024);
   avatar.n_steps = field.whole("n_steps", 1, kMaxRaySteps);
   avatar.occupancy_resolution = field.whole("occupancy_resolution", 1, kMaxCells);
-  read_field(file, field.boolean("concat"), schema == kSchema, avatar);
+  read_field(file, field.boolean("concat"), !oldest, avatar);
 
   constexpr int64_t kAny = Safetensors::kAnyExtent;
   const StoredTensor& background = file.tensor("background.image", {kAny, kAny, 3});

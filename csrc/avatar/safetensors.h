@@ -27,6 +27,7 @@ class Safetensors {
   // The text stored under a metadata key; empty where there is none.
   std::string metadata(const std::string& key) const;
 
+  bool has(const std::string& name) const { return tensors_.count(name) != 0; }
   // A tensor of exactly this shape as float32 (from F32, F16, BF16 or F64), all finite.
   std::vector<float> floats(const std::string& name, const std::vector<int64_t>& shape) const;
   // A tensor of bytes; kAnyExtent allows any extent.

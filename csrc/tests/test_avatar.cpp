@@ -43,6 +43,7 @@ std::string floats(int count, float value) {
 }
 
 // One dense level of 8 grid points, 8 hidden units, one table to mix, 2 cells an axis, a background of 3 x 2 pixels.
+// Nothing is packed, as in schema 4.
 std::vector<Stored> tensors() {
   std::vector<Stored> all = {{"field.table", "F16", "[8,2]", std::string(32, '\x3c')},
                              {"field.blend_tables", "F16", "[1,8,2]", std::string(32, '\0')},
@@ -81,6 +82,13 @@ const std::string kMetadata =
     R"( \"base_resolution\": 2, \"max_resolution\": 2, \"hidden\": 8, \"n_blend\": 1, \"concat\": true,)"
     R"( \"occupancy_resolution\": 2, \"n_steps\": 10}})";
 
+std::string replaced(std::string text, const std::string& from, const std::string& to) {
+  return text.replace(text.find(from), from.size(), to);
+}
+
+const std::string kPackedMetadata =
+    replaced(replaced(kMetadata, "avatar/4", "avatar/5"), "occupancy_resolution\\\": 2", "occupancy_resolution\\\": 8");
+
 std::string file_of(const std::vector<Stored>& all, const std::string& metadata = kMetadata) {
   std::string header = "{\"__metadata__\":{\"json\":\"" + metadata + "\"}", data;
   for (const Stored& tensor : all) {
@@ -111,14 +119,29 @@ std::string complaint(const std::function<void(std::vector<Stored>&)>& damage) {
   return complaint(file_of(all));
 }
 
+// The same avatar packed, with entries 1 and 6 and cells of a grid of 8 an axis.
+std::vector<Stored> packed_tensors() {
+  std::vector<Stored> all = tensors();
+  all[0] = {"field.table", "I8", "[2,2]", std::string("\x7f\x00\x81\x40", 4)};
+  all[1] = {"field.blend_tables", "I8", "[1,2,2]", std::string(4, '\x7f')};
+  all[3] = {"occupancy.bits", "U8", "[16]", std::string(16, '\xff')};
+  all.push_back({"field.kept", "U8", "[1]", std::string(1, '\x42')});
+  all.push_back({"field.table_peaks", "F16", "[1]", std::string("\x00\x40", 2)});           // 2
+  all.push_back({"field.blend_tables_peaks", "F16", "[1,1]", std::string("\x00\x38", 2)});  // 0.5
+  all.push_back({"occupancy.kept", "U8", "[1]", std::string(1, '\x81')});
+  return all;
+}
+
+std::string packed_complaint(const std::function<void(std::vector<Stored>&)>& damage) {
+  std::vector<Stored> all = packed_tensors();
+  damage(all);
+  return complaint(file_of(all, kPackedMetadata));
+}
+
 bool says(const std::string& text, const char* what) {
   if (text.find(what) != std::string::npos) return true;
   std::printf("\"%s\" does not say \"%s\"\n", text.c_str(), what);
   return false;
-}
-
-std::string replaced(std::string text, const std::string& from, const std::string& to) {
-  return text.replace(text.find(from), from.size(), to);
 }
 
 std::string json_fault(const std::string& text) {
@@ -205,6 +228,7 @@ TEST(a_damaged_avatar_is_one_clear_error) {
     return complaint(file_of(tensors(), replaced(kMetadata, from, to)));
   };
   CHECK(says(meta("avatar/4", "avatar/1"), "schema is 'dfanerf-avatar/1'"));
+  CHECK(meta("avatar/4", "avatar/5").empty());  // tensors that are not packed
   CHECK(meta("avatar/4", "avatar/3").empty());  // the ones before: the head takes the pose as it is,
   CHECK(meta("avatar/4", "avatar/2").empty());  // and without generated motion
   CHECK(says(meta("3, ", "0, "), "width is 0"));
@@ -214,6 +238,29 @@ TEST(a_damaged_avatar_is_one_clear_error) {
   CHECK(says(meta("\\\"n_steps\\\"", "\\\"steps\\\""), "n_steps is missing"));
   CHECK(says(meta("\\\"field\\\"", "\\\"fields\\\""), "field settings are missing"));
   CHECK(says(meta("{\\\"schema", "\\\"schema"), "missing or damaged"));
+}
+
+TEST(a_packed_avatar_is_read) {
+  const TemporaryFile file(file_of(packed_tensors(), kPackedMetadata));
+  const Avatar avatar = load_avatar(file.path);
+  CHECK(avatar.table.size() == 16 && avatar.blend_tables.size() == 16 && avatar.occupancy.size() == 512);
+  CHECK(avatar.table[2] == 2.0f && avatar.table[3] == 0.0f && avatar.table[12] == -2.0f);  // entries 1 and 6
+  CHECK_NEAR(avatar.table[13], 128.0 / 127.0, 1e-6);
+  CHECK(avatar.table[0] == 0.0f && avatar.table[14] == 0.0f && avatar.blend_tables[2] == 0.5f);
+  for (int i = 0; i < 512; ++i) CHECK(avatar.occupancy[i] == (i < 64 || i >= 448));
+}
+
+TEST(a_damaged_packed_avatar_is_one_clear_error) {
+  CHECK(says(packed_complaint([](auto& all) { all[0].dtype = "U8"; }), "'field.table' is of type U8, expected I8"));
+  CHECK(says(packed_complaint([](auto& all) { all[0].bytes[1] = '\x80'; }), "'field.table' holds a code below -127"));
+  CHECK(
+      says(packed_complaint([](auto& all) { all[all.size() - 4].bytes = "\x43"; }), "'field.table' has shape (2, 2)"));
+  CHECK(
+      says(packed_complaint([](auto& all) { all[all.size() - 4].shape = "[1,1]"; }), "'field.kept' has shape (1, 1)"));
+  CHECK(says(packed_complaint([](auto& all) { all[all.size() - 3].bytes = "\xff\x7f"; }),
+             "'field.table_peaks' holds NaN"));
+  CHECK(says(packed_complaint([](auto& all) { all.back().bytes = "\x01"; }), "'occupancy.bits' has shape (16)"));
+  CHECK(says(packed_complaint([](auto& all) { all.erase(all.end() - 2); }), "'field.blend_tables_peaks' is missing"));
 }
 
 TEST(random_damage_is_an_avatar_error_or_harmless) {

@@ -136,7 +136,8 @@ def test_round_trip_through_an_avatar(tmp_path: Path) -> None:
     avatar_of(field).save(tmp_path / "a.safetensors")
     loaded = ConditionalField.from_avatar(Avatar.load(tmp_path / "a.safetensors"))
     for name, value in field.state_dict().items():
-        torch.testing.assert_close(loaded.state_dict()[name], value, atol=1e-3, rtol=1e-3)
+        atol = 2e-3 if name in ("table", "blend_tables") else 1e-3  # of peaks about 0.45: half of a 127th
+        torch.testing.assert_close(loaded.state_dict()[name], value, atol=atol, rtol=1e-3)
     assert loaded.config == CONFIG
 
 

@@ -29,11 +29,11 @@ def _encode_level(positions: torch.Tensor, table: torch.Tensor, level: HashGridL
     for bits in range(8):
         offset = torch.tensor([bits & 1, bits >> 1 & 1, bits >> 2 & 1], device=positions.device)
         weight = torch.where(offset.bool(), fraction, 1.0 - fraction).prod(dim=1).to(table.dtype)
-        result = result + weight.unsqueeze(1) * table[level.offset + _entry(corner + offset, level)]
+        result = result + weight.unsqueeze(1) * table[level.offset + entry_of_points(corner + offset, level)]
     return result
 
 
-def _entry(corner: torch.Tensor, level: HashGridLevel) -> torch.Tensor:
+def entry_of_points(corner: torch.Tensor, level: HashGridLevel) -> torch.Tensor:
     """Entry (N,) of grid points (N, 3) within a level, in unsigned 32-bit arithmetic."""
     x, y, z = (corner & _UINT32).unbind(1)
     if level.hashed:
