@@ -1,12 +1,22 @@
 #include "avatar/packing.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace dfanerf {
 namespace {
 
 constexpr int64_t kBlockEntries = 64, kFeatures = 2, kWordBytes = 8;
 constexpr int kLargestCode = 127;
+
+// To the 11 significant bits of a float16, to even: what Python keeps, so that both render the same tables.
+float rounded_to_half(float value) {
+  uint32_t word;
+  std::memcpy(&word, &value, sizeof word);
+  word = (word + 0xfff + (word >> 13 & 1)) & ~uint32_t{0x1fff};
+  std::memcpy(&value, &word, sizeof word);
+  return value;
+}
 
 }  // namespace
 
@@ -37,7 +47,7 @@ std::vector<float> restored_tables(const Safetensors& file, const std::string& n
       float* value = values.data() + (t * entries + kept[static_cast<std::size_t>(i)]) * kFeatures;
       for (int64_t f = 0; f < kFeatures; ++f) {
         if (code[f] < -kLargestCode) throw AvatarError(file.path() + ": tensor '" + name + "' holds a code below -127");
-        value[f] = static_cast<float>(code[f]) * peak / static_cast<float>(kLargestCode);
+        value[f] = rounded_to_half(static_cast<float>(code[f]) * peak / static_cast<float>(kLargestCode));
       }
     }
   return values;

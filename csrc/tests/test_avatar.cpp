@@ -245,7 +245,7 @@ TEST(a_packed_avatar_is_read) {
   const Avatar avatar = load_avatar(file.path);
   CHECK(avatar.table.size() == 16 && avatar.blend_tables.size() == 16 && avatar.occupancy.size() == 512);
   CHECK(avatar.table[2] == 2.0f && avatar.table[3] == 0.0f && avatar.table[12] == -2.0f);  // entries 1 and 6
-  CHECK_NEAR(avatar.table[13], 128.0 / 127.0, 1e-6);
+  CHECK_NEAR(avatar.table[13], 1.0 + 8.0 / 1024.0, 0.0);                                   // 128 / 127 as a float16
   CHECK(avatar.table[0] == 0.0f && avatar.table[14] == 0.0f && avatar.blend_tables[2] == 0.5f);
   for (int i = 0; i < 512; ++i) CHECK(avatar.occupancy[i] == (i < 64 || i >= 448));
 }
