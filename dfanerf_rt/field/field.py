@@ -102,6 +102,9 @@ class ConditionalField(nn.Module):
         # A dimension that hardly moves carries tracking noise: it must not be blown up to unit variance.
         for part in (mouth, eyes):
             std[part] = std[part].clamp_min(0.25 * float(std[part].max().clamp_min(1e-3)))
+        # A blink is rare and far from the mean: cut off at a few deviations, closed eyes would be the same input as
+        # half closed ones, and be learned as their average.
+        std = std.maximum((condition - condition.mean(0)).abs().amax(0) / MAX_STANDARD_DEVIATIONS)
         self.condition_mean.copy_(condition.mean(0))
         self.condition_std.copy_(std)
         self.pose_mean.copy_(head_pose.mean(0))
@@ -121,7 +124,7 @@ class ConditionalField(nn.Module):
                 self.mixer_weight[first : first + count, part] = directions[:count] / deviation[:, None]
 
     def normalise_condition(self, condition: torch.Tensor) -> torch.Tensor:
-        """(..., 48) in training standard deviations, limited to the range that training has seen."""
+        """(..., 48) in units of ``condition_std``, limited to three of them, where all that training has seen lies."""
         scaled = (condition - self.condition_mean) / self.condition_std
         return scaled.clamp(-MAX_STANDARD_DEVIATIONS, MAX_STANDARD_DEVIATIONS)
 

@@ -110,6 +110,20 @@ def test_blend_directions_start_at_the_conditions_spread() -> None:
     assert float(weights[:, 0].detach().std()) == pytest.approx(1.0, abs=0.1)
 
 
+def test_a_rare_blink_is_not_taken_for_half_a_blink() -> None:
+    """Frames ten and five standard deviations away are not limited; what lies beyond all frames is."""
+    codes = random_condition(7) + 0.1 * torch.randn(200, 48, generator=torch.Generator().manual_seed(8))
+    blink = codes.mean(0) + 1.0
+    codes[10], codes[20] = blink, codes.mean(0) + 0.5
+    field = ConditionalField(CONFIG, BOX)
+    field.set_statistics(codes, FRONTAL + 0.01 * torch.randn(200, 6), neck_y_m=0.1)
+    normal = field.normalise_condition(codes)
+    torch.testing.assert_close(normal * field.condition_std + field.condition_mean, codes, atol=1e-5, rtol=0)
+    assert float(normal[10].min()) > 1.5 * float(normal[20].max())
+    beyond = field.normalise_condition(blink + 10.0)
+    torch.testing.assert_close(beyond, torch.full((48,), 3.0))
+
+
 def test_wrong_shapes_are_refused() -> None:
     with pytest.raises(ShapeError, match=r"expected \(48,\)"):
         random_field().fold(torch.zeros(47), FRONTAL)
