@@ -59,14 +59,14 @@ class FieldTrainConfig:
     """Learning rates decay exponentially to this share."""
     condition_noise: float = 0.1
     """Standard deviation of noise on the condition, in the condition's own standard deviations."""
-    pose_noise: float = 0.1
-    """The same for the pose where it enters the network in place of a view direction."""
     audio_share: float = 0.25
     """Share of steps whose mouth is driven by the audio code instead of the tracked mouth code."""
     matte_weight: float = 0.05
     distortion_weight: float = 5e-4
-    structure_weight: float = 0.005
+    structure_weight: float = 0.02
     """Of the structural loss over a patch, which keeps edges sharp."""
+    structure_from: float = 0.5
+    """Share of the training after which the structural loss counts: before, it keeps fog from becoming surfaces."""
     colour_weight: float = 1.0
     """Pulls each frame's own gain and offset of colour, which take up drifting light and exposure, to none."""
     refine_colour: bool = True
@@ -198,7 +198,7 @@ class FieldTrainer:
         if device.type != "cpu":
             self.draws = torch.Generator(device).manual_seed(int(torch.randint(1 << 62, (), generator=self.generator)))
         self.pose_units = torch.tensor(POSE_UNITS, device=device)
-        self.rays_per_frame = 256
+        self.rays_per_frame, self.fraction = 256, 0.0
         self.refinement = nn.Parameter(torch.zeros_like(self.tracked_pose))
         """(T, 6) of each frame's pose, in units of :data:`POSE_UNITS`."""
         self.colour = nn.Parameter(torch.zeros_like(self.tracked_pose))
@@ -280,6 +280,7 @@ class FieldTrainer:
         n_frames = min(config.frames_per_step * self.team.size, len(self.known))
         every = torch.multinomial(self.frame_share, n_frames, generator=self.frame_generator).tolist()
         frames = self.team.part(every)
+        self.fraction = loop.fraction
         stride = next((wide for until, wide in COARSE_TO_FINE if loop.fraction < until), 1)
         scalars = {"loss": 0.0, "mse": 0.0, "samples": 0.0}
         for together in self._groups(frames):
@@ -315,14 +316,18 @@ class FieldTrainer:
     def _view(self, frame: int, stride: int) -> _View:
         config, patch = self.config, torch.zeros(0, dtype=torch.int64, device=self.device)
         # While rays are few, those of one place would teach the field that place alone.
-        if config.structure_weight and self.rays_per_frame >= LEAST_RAYS_A_PATCH * config.sampling.patch_px**2:
+        enough = self.rays_per_frame >= LEAST_RAYS_A_PATCH * config.sampling.patch_px**2
+        if config.structure_weight and self.fraction >= config.structure_from and enough:
             patch = self.store.patch(frame, self.draws)
         pixels = torch.cat([self.store.sample(frame, self.rays_per_frame - len(patch), self.draws), patch])
         condition, pose = self.frame_condition(frame), self.head_pose(frame)
         folded = self.field.fold(condition, pose)
         folded = replace(folded, step_m=folded.step_m * stride)
         directions = self.store.directions[pixels]
-        samples = march_rays(folded, directions, torch.rand(len(pixels), generator=self.draws, device=self.device))
+        offset = torch.rand(len(pixels), generator=self.draws, device=self.device)
+        # Rays of a patch are sampled alike: noise between neighbours would be taken for the structure of the picture.
+        offset[len(pixels) - len(patch) :] = offset[-1]
+        samples = march_rays(folded, directions, offset)
         least, share = config.least_weight, config.light_share
         seen = thin_samples(folded, directions, samples, least, share, self.draws, self.dtype)
         self.occupancy.note_visibility(seen.positions, samples, seen.weights)
