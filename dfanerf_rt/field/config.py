@@ -23,8 +23,8 @@ class FieldConfig:
     max_resolution: int = 256
     hidden: int = 64
     n_blend: int = 8
-    """Hash tables that the condition mixes once a frame; 0 is the paper's concatenation alone."""
-    concat: bool = True
+    """Hash tables that the condition mixes once a frame; 0 with ``concat`` is the paper's concatenation alone."""
+    concat: bool = False
     """Concatenate the condition to the MLP's input, as the paper does; folds into the first layer's bias."""
     occupancy_resolution: int = 256
     """Cells of the occupancy grid along each side; stored as one bit a cell."""

@@ -13,7 +13,9 @@ from dfanerf_rt.field.config import FieldConfig
 from dfanerf_rt.field.field import ConditionalField
 from dfanerf_rt.sync.model import AudioEncoder, SyncConfig
 
-FIELD = FieldConfig(n_levels=4, log2_table_size=10, max_resolution=32, n_blend=2, occupancy_resolution=16, n_steps=24)
+FIELD = FieldConfig(
+    n_levels=4, log2_table_size=10, max_resolution=32, n_blend=2, concat=True, occupancy_resolution=16, n_steps=24
+)
 
 
 def untrained_avatar(clip: Clip) -> Avatar:

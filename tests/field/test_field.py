@@ -15,7 +15,7 @@ from dfanerf_rt.field.field import ConditionalField, field_values
 from dfanerf_rt.ops.hash_encode import hash_encode
 from dfanerf_rt.ops.mlp import mlp
 
-CONFIG = FieldConfig(n_levels=4, log2_table_size=8, base_resolution=4, max_resolution=16, n_blend=3)
+CONFIG = FieldConfig(n_levels=4, log2_table_size=8, base_resolution=4, max_resolution=16, n_blend=3, concat=True)
 BOX = torch.tensor([[-0.3, -0.3, -0.2], [0.3, 0.3, 0.2]])
 FRONTAL = torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, 0.8])
 

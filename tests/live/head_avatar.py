@@ -18,7 +18,7 @@ from dfanerf_rt.sync.model import AudioEncoder, SyncConfig
 def write_head_avatar(path: Path, width: int = 64, person: PersonalMotion | None = None) -> Path:
     """Write the avatar, ``width`` px square, with two seconds of recorded motion, and ``person`` where given."""
     head = head_field()
-    config = FieldConfig(n_blend=2, occupancy_resolution=head.occupancy.shape[0])
+    config = FieldConfig(n_blend=2, concat=True, occupancy_resolution=head.occupancy.shape[0])
     generator = torch.Generator().manual_seed(0)
     field = ConditionalField(config, head.aabb, generator)
     with torch.no_grad():

@@ -55,7 +55,7 @@ def of_width(field: FoldedField, hidden: int) -> FoldedField:
 
 
 def make_avatar(n_blend: int, size: int = 48) -> Avatar:
-    config = FieldConfig(**dataclasses.asdict(SMALL), n_blend=n_blend, occupancy_resolution=24)
+    config = FieldConfig(**dataclasses.asdict(SMALL), n_blend=n_blend, concat=True, occupancy_resolution=24)
     return head_avatar(size, config)
 
 

@@ -27,7 +27,9 @@ needs_native = pytest.mark.skipif(
 
 def make_avatar(n_blend: int = 3) -> Avatar:
     grid = HashGridConfig(n_levels=8, log2_table_size=12, base_resolution=8, max_resolution=64)
-    return head_avatar(SIZE, FieldConfig(**dataclasses.asdict(grid), n_blend=n_blend, occupancy_resolution=24))
+    return head_avatar(
+        SIZE, FieldConfig(**dataclasses.asdict(grid), n_blend=n_blend, concat=True, occupancy_resolution=24)
+    )
 
 
 def frame_inputs(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -17,7 +17,9 @@ from dfanerf_rt.train.field import FieldTrainConfig, FieldTrainer
 from dfanerf_rt.train.loop import Loop
 from dfanerf_rt.train.team import join_team
 
-SMALL = FieldConfig(n_levels=4, log2_table_size=10, max_resolution=32, n_blend=0, occupancy_resolution=16, n_steps=24)
+SMALL = FieldConfig(
+    n_levels=4, log2_table_size=10, max_resolution=32, n_blend=0, concat=True, occupancy_resolution=16, n_steps=24
+)
 
 
 def main(clip_folder: str, out: str, steps: int, frames: int, samples: int) -> None:

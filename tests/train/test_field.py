@@ -17,7 +17,11 @@ def one_step(clip: Clip, alone: bool) -> tuple[dict[str, float], dict[str, torch
     """Losses, and every gradient, of the first step on three frames."""
     condition = torch.randn(len(clip.meta.train_frames), CONDITION_DIM, generator=torch.Generator().manual_seed(1))
     trainer = FieldTrainer(
-        clip, condition, None, FieldConfig(n_blend=0, **SIZES), FieldTrainConfig(n_steps=5, frames_per_step=3)
+        clip,
+        condition,
+        None,
+        FieldConfig(n_blend=0, concat=True, **SIZES),
+        FieldTrainConfig(n_steps=5, frames_per_step=3),
     )
     with torch.no_grad():
         for value in (trainer.field.pose_weight, trainer.field.condition_weight):

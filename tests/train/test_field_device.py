@@ -37,7 +37,7 @@ def trainer_of(clip: Clip, device: str, precision: str, n_blend: int = 2, steps:
         samples_per_step=4000,
         precision=precision,  # type: ignore[arg-type]
     )
-    team, field = Team(device=torch.device(device)), FieldConfig(n_blend=n_blend, **SIZES)
+    team, field = Team(device=torch.device(device)), FieldConfig(n_blend=n_blend, concat=n_blend == 0, **SIZES)
     return FieldTrainer(clip, codes[: len(clip.meta.train_frames)], None, field, config, team=team)
 
 

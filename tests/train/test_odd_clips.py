@@ -29,7 +29,9 @@ from dfanerf_rt.train.sync import FINE_TUNING, train_sync
 from tests.clip.odd_clips import black, busy_background, frozen, glasses, repainted, without_matte
 
 BLACK, FROZEN_FRAMES, UNMATTED = range(10, 16), range(40, 50), range(80, 95)
-SMALL = FieldConfig(n_levels=4, log2_table_size=10, max_resolution=32, n_blend=0, occupancy_resolution=16, n_steps=24)
+SMALL = FieldConfig(
+    n_levels=4, log2_table_size=10, max_resolution=32, n_blend=0, concat=True, occupancy_resolution=16, n_steps=24
+)
 STEPS = FieldTrainConfig(n_steps=4, frames_per_step=2, samples_per_step=2000)
 
 
