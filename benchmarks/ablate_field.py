@@ -40,7 +40,8 @@ from dfanerf_rt.train.rays import SamplingConfig
 
 Settings = tuple[FieldConfig, FieldTrainConfig]
 Change = Callable[[FieldConfig, FieldTrainConfig], Settings]
-DEFAULT = "blend + concat"
+DEFAULT = "blend"
+"""What the ingredients are switched off from; files of results name theirs, under "base"."""
 
 
 def field(**changes: Any) -> Change:
@@ -59,9 +60,9 @@ def sampling(**changes: Any) -> Change:
 
 
 CONDITIONING: dict[str, Change] = {
-    "concat": field(n_blend=0),
-    "blend": field(concat=False),
+    "concat": field(n_blend=0, concat=True),
     DEFAULT: field(),
+    "blend + concat": field(concat=True),
 }
 INGREDIENTS: dict[str, Change] = {
     "no pose refinement": training(refine_pose=False),
@@ -74,7 +75,7 @@ INGREDIENTS: dict[str, Change] = {
     "no colour of each frame": training(refine_colour=False),
     "occupancy of one expression": training(occupancy_of_all=False),
     "no torso of its own": training(own_torso=False),
-    "no noise on the condition": training(condition_noise=0.0, pose_noise=0.0),
+    "no noise on the condition": training(condition_noise=0.0),
     "tracked codes alone": training(audio_share=0.0),
     "blended tables as fast as the first": training(learning_rate_blend=1e-2),
     "every sample in every step": training(least_weight=0.0),
@@ -189,8 +190,12 @@ def main(argv: list[str] | None = None) -> int:
     try:
         bench = Bench(Clip(arguments.clip), Avatar.load(arguments.avatar))
         document |= {"clip": bench.clip.root.name, "width": bench.clip.meta.width}
+        document["base"] = DEFAULT
         if arguments.resume and arguments.json and arguments.json.is_file():
-            document["results"] = read_results(arguments.json)["results"]
+            held = read_results(arguments.json)
+            if held["base"] != DEFAULT:
+                raise ValueError(f"{arguments.json}: its rows start from {held['base']!r}, today's from {DEFAULT!r}")
+            document["results"] = held["results"]
         _run(bench, arguments, document)
     except (DfanerfError, ValueError, json.JSONDecodeError) as fault:
         print(f"ablate_field: {fault}", file=sys.stderr)

@@ -15,7 +15,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from ablate_field import CONDITIONING, DEFAULT, INGREDIENTS, mean
+from ablate_field import CONDITIONING, INGREDIENTS, mean
 from matplotlib.axes import Axes
 from plot import STYLE, draw_results, save
 from result_schema import REPOSITORY
@@ -37,9 +37,10 @@ def draw(document: dict[str, Any], target: Path) -> None:
         _bars(left, document, list(CONDITIONING), 0.0)
         left.set_xlabel("PSNR, dB")
         left.set_xlim(left=20.0)
-        differences = {measure[:2]: mean(document["results"], DEFAULT, *measure[:2]) or 0.0 for measure in SHOWN}
+        base = document["base"]
+        differences = {measure[:2]: mean(document["results"], base, *measure[:2]) or 0.0 for measure in SHOWN}
         _bars(right, document, list(INGREDIENTS), differences)
-        right.set_xlabel(f"dB against {DEFAULT}: to the left, the ingredient helps")
+        right.set_xlabel(f"dB against {base}: to the left, the ingredient helps")
         right.axvline(0.0, color="0.3", lw=0.8)
         figure.legend(*left.get_legend_handles_labels(), fontsize=7, frameon=False, ncols=4, loc="outside lower center")
         save(figure, target)

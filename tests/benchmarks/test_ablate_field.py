@@ -40,7 +40,11 @@ def test_script(
     again = tmp_path / "again.svg"
     assert plot_field.main([str(target), "--out", str(again)]) == 0
     assert again.read_bytes() == drawn.read_bytes()
-    assert "blend + concat" in again.read_text(encoding="utf-8")
+    assert f"dB against {ablate_field.DEFAULT}" in again.read_text(encoding="utf-8")
+    target.write_text(target.read_text().replace(f'"base": "{ablate_field.DEFAULT}"', '"base": "another"'))
+    capsys.readouterr()
+    assert ablate_field.main([*options, "--resume"]) == 2
+    assert "its rows start from 'another'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", [name for name in ablate_field.VARIANTS if name != ablate_field.DEFAULT])
