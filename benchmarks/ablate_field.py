@@ -69,6 +69,7 @@ INGREDIENTS: dict[str, Change] = {
     "mouth and eyes no oftener": sampling(mouth_share=0.0, eyes_share=0.0),
     "open mouths and blinks no oftener": training(blink_share=0.0, open_share=0.0),
     "no structural loss": training(structure_weight=0.0),
+    "structural loss from the start": training(structure_from=0.0),
     "no matte loss": training(matte_weight=0.0),
     "no other backgrounds": training(other_background_share=0.0),
     "no distortion loss": training(distortion_weight=0.0),
@@ -79,6 +80,7 @@ INGREDIENTS: dict[str, Change] = {
     "tracked codes alone": training(audio_share=0.0),
     "blended tables as fast as the first": training(learning_rate_blend=1e-2),
     "every sample in every step": training(least_weight=0.0),
+    "finest level of 384 cells": field(max_resolution=384),
 }
 VARIANTS = {**CONDITIONING, **INGREDIENTS}
 COLUMNS = (

@@ -43,7 +43,7 @@ def extremes(avatar: Avatar) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def mouths(avatar: Avatar) -> dict[str, torch.Tensor]:
-    """Mouth codes (32,): what the field has seen on average, and a standard deviation to both sides of it."""
+    """Mouth codes (32,): what the field has seen on average, and ``condition_std`` to both sides of it."""
     mean, std = (avatar.section("field")[name][:32] for name in ("condition_mean", "condition_std"))
     return {"mean": mean, "above": mean + std, "below": mean - std}
 

@@ -92,6 +92,8 @@ class ConditionalField(nn.Module):
     def set_statistics(self, condition: torch.Tensor, head_pose: torch.Tensor, neck_y_m: float) -> None:
         """Take normalisation, and the directions that the blended tables start from, from the training frames.
 
+        ``condition_std`` is the standard deviation, or more where a frame would lie beyond three of them.
+
         Args:
             condition: (T, 48).
             head_pose: (T, 6).

@@ -58,7 +58,7 @@ class FieldTrainConfig:
     learning_rate_floor: float = 0.03
     """Learning rates decay exponentially to this share."""
     condition_noise: float = 0.1
-    """Standard deviation of noise on the condition, in the condition's own standard deviations."""
+    """Standard deviation of noise on the condition, in units of the field's ``condition_std``."""
     audio_share: float = 0.25
     """Share of steps whose mouth is driven by the audio code instead of the tracked mouth code."""
     matte_weight: float = 0.05
