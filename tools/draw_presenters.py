@@ -94,7 +94,7 @@ def main() -> int:
     loop = [Image.fromarray(np.concatenate(pair, 1)) for pair in zip(*both, strict=True)]
     with atomic_path(options.out / "presenters.webp") as temporary:
         loop[0].save(
-            temporary, save_all=True, append_images=loop[1:], duration=40 * every, loop=0, quality=60, method=6
+            temporary, save_all=True, append_images=loop[1:], duration=40 * every, loop=0, quality=75, method=6
         )
     return 0
 
