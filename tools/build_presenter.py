@@ -1,7 +1,7 @@
 """Builds what is bundled of the presenters: the demo sentence, their clips, the avatars trained on them, and figures.
 
     python tools/build_presenter.py --work FOLDER [--person presenter narrator] [--preset preview] [--minutes 9]
-        [--duration 120] [--only sentence|clip] [--json benchmarks/results/presenters_cpu_2_cores.json]
+        [--duration 120] [--only sentence|clip] [--out FOLDER] [--json benchmarks/results/presenters_cpu_2_cores.json]
 
 Everything comes from the CC0 head model and from espeak-ng; no person was filmed or recorded. The truth is drawn at
 512x512 and kept in the folder; the avatars learn from it at 256x256. A clip that is already in the folder is used
@@ -95,9 +95,10 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, help="time for the field's training instead of the preset's")
     parser.add_argument("--duration", type=float, default=120.0, help="length of each clip, seconds")
     parser.add_argument("--only", choices=("sentence", "clip"), help="stop after this part")
+    parser.add_argument("--out", type=Path, default=ASSETS, help="where avatars and sentence go; the package's assets")
     parser.add_argument("--json", type=Path, help="write figures and build times to this file")
     options = parser.parse_args()
-    sentence = ASSETS / "demo_sentence.wav"
+    sentence = options.out / "demo_sentence.wav"
     print(f"{sentence}: {write_sentence(sentence):.1f} s")
     if options.only == "sentence":
         return 0
@@ -110,7 +111,7 @@ def main() -> int:
         if options.only == "clip":
             continue
         began = time.monotonic()
-        avatar = ASSETS / f"{person}.safetensors"
+        avatar = options.out / f"{person}.safetensors"
         training = ["train", str(clip.root), "--out", str(options.work / avatar.name), "--preset", options.preset]
         if status := dfanerf(training + (["--minutes", str(options.minutes)] if options.minutes else [])):
             return status
