@@ -49,8 +49,8 @@ PRESETS: dict[str, Preset] = {
     ),
 }
 """``tiny`` is for tests: it shows that every stage runs, not what the result looks like. Tables and their number
-are such that an avatar stays under 10 MB: 8.6 to 9.0 were measured of ``preview``, 9.3 are expected of the others. Where
-there are three, too few for mouth and eyes, the condition is also concatenated.
+are such that an avatar stays under 10 MB: 8.6 to 9.1 were measured of ``preview``, 9.3 are expected of the others.
+Where there are three, too few for mouth and eyes, the condition is also concatenated.
 
 Memory. All training frames are held as bytes, with the indices of the person's pixels: about 5 bytes a pixel and frame.
 Peak resident memory of the field's training, 455 frames at 256x256 on the CPU: ``preview`` 0.8 GB (60 steps),
