@@ -158,3 +158,14 @@ def test_the_demo_s_timing_renders_a_hundred_frames(avatar: Path) -> None:
 
     times_ms = time_render(load_chain(avatar, size=16))
     assert len(times_ms) == 100 and min(times_ms) > 0
+
+
+@pytest.mark.slow
+def test_the_demo_says_how_fast_how_late_and_where(
+    avatar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "demo.mp4"
+    assert main(["demo", "--avatar", str(avatar), "--size", "16", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert out.is_file() and f"{out}: 10.4 s, 16x16" in said
+    assert said.count("frames per second") == 3 and "ms from sound to picture" in said
