@@ -21,16 +21,7 @@ from dfanerf_rt.errors import ClipError
 from dfanerf_rt.face.arkit import ARKIT_INDEX
 from dfanerf_rt.face.model import FaceModel
 from dfanerf_rt.face.rotation import rotation_matrix
-
-
-def _sphere(n: int = 60) -> tuple[np.ndarray, np.ndarray]:
-    """A unit sphere of latitudes and longitudes, normals outward by the right-hand rule."""
-    polar, turn = np.meshgrid(np.linspace(0, np.pi, n), np.linspace(0, 2 * np.pi, n), indexing="ij")
-    vertices = np.stack([np.sin(polar) * np.cos(turn), np.cos(polar), np.sin(polar) * np.sin(turn)], -1).reshape(-1, 3)
-    index = np.arange(n * n).reshape(n, n)
-    a, b, c, d = index[:-1, :-1], index[1:, :-1], index[:-1, 1:], index[1:, 1:]
-    faces = np.concatenate([np.stack([a, c, b], -1).reshape(-1, 3), np.stack([b, c, d], -1).reshape(-1, 3)])
-    return vertices.astype(np.float32), faces.astype(np.int32)
+from tests.clip.shapes import sphere
 
 
 def _points(vertices: np.ndarray, size: int, focal: float) -> np.ndarray:
@@ -39,7 +30,7 @@ def _points(vertices: np.ndarray, size: int, focal: float) -> np.ndarray:
 
 
 def test_a_sphere_is_drawn_where_rays_meet_it() -> None:
-    vertices, faces = _sphere()
+    vertices, faces = sphere()
     assert ((vertex_normals(vertices, faces) * vertices).sum(1) > 0.9).mean() > 0.98
     size, focal, distance = 200, 250.0, 4.0
     buffers = Buffers(size, size)
@@ -88,8 +79,8 @@ def test_triangles_that_share_edges_leave_no_holes() -> None:
     assert (buffers.face_id[40:-40, 40:-40] != BACKGROUND).all()
 
 
-def test_refinement_keeps_vertices_and_rounds_a_sphere() -> None:
-    vertices, faces = _sphere(16)
+def test_refinement_keeps_vertices_and_rounds_asphere() -> None:
+    vertices, faces = sphere(16)
     fine = Refinement(faces, len(vertices))
     assert len(fine.faces) == 4 * len(faces)
     flat = fine.values(vertices)
@@ -101,7 +92,7 @@ def test_refinement_keeps_vertices_and_rounds_a_sphere() -> None:
 
 
 def test_occlusion_is_none_on_a_ball_and_much_in_a_cup() -> None:
-    vertices, faces = _sphere(40)
+    vertices, faces = sphere(40)
     ball, _ = occlusion(0.1 * vertices, faces)
     assert np.median(ball) > 0.97
     # Inside: the same sphere turned inside out, open where y < -0.6.

@@ -22,6 +22,7 @@ from dfanerf_rt.clip.scale import scale_clip
 from dfanerf_rt.errors import ClipError
 from dfanerf_rt.face.arkit import ARKIT_INDEX
 from dfanerf_rt.face.model import FaceModel
+from tests.clip.shapes import sphere
 
 POSE = torch.tensor([0.0, 0.0, 0.0, 0.0, -0.015, 0.8])
 
@@ -69,7 +70,7 @@ def test_the_nearer_strand_hides_the_farther_and_none_is_drawn_behind_a_surface(
 
 
 def test_a_ball_casts_its_shadow_away_from_the_key_light() -> None:
-    ball, faces = _ball(0.03)
+    ball, faces = sphere(40, 0.03)
     centre = CENTRE.astype(np.float32)
     shadow = ShadowMap()
     surface, hair = shadow.draw((ball + centre).astype(np.float32), faces, np.zeros((0, 2, 3), np.float32))
@@ -85,7 +86,7 @@ def test_a_ball_casts_its_shadow_away_from_the_key_light() -> None:
 
 
 def test_hair_dims_what_lies_under_it() -> None:
-    ball, faces = _ball(0.08)
+    ball, faces = sphere(40, 0.08)
     tuft = np.random.default_rng(0).normal(0, 1, (20_000, 3))
     tuft = tuft / np.linalg.norm(tuft, axis=1, keepdims=True)
     tuft = tuft[tuft[:, 1] < -0.3]
@@ -173,12 +174,3 @@ def test_a_clip_is_scaled_with_its_camera(tiny_clip: Clip, tmp_path: Path) -> No
     assert np.abs(small.alpha(7) - tiny_clip.alpha(7).astype(float).reshape(48, 2, 48, 2).mean((1, 3))).max() <= 1
     with pytest.raises(ClipError, match="expected 16 to 48"):
         scale_clip(small, tmp_path / "larger", 96)
-
-
-def _ball(radius: float, n: int = 40) -> tuple[np.ndarray, np.ndarray]:
-    polar, turn = np.meshgrid(np.linspace(0, np.pi, n), np.linspace(0, 2 * np.pi, n), indexing="ij")
-    vertices = np.stack([np.sin(polar) * np.cos(turn), np.cos(polar), np.sin(polar) * np.sin(turn)], -1).reshape(-1, 3)
-    index = np.arange(n * n).reshape(n, n)
-    a, b, c, d = index[:-1, :-1], index[1:, :-1], index[:-1, 1:], index[1:, 1:]
-    faces = np.concatenate([np.stack([a, c, b], -1).reshape(-1, 3), np.stack([b, c, d], -1).reshape(-1, 3)])
-    return (radius * vertices).astype(np.float32), faces.astype(np.int32)

@@ -8,10 +8,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dfanerf_rt.clip.presenter.raster import Floats, Ints, Refinement, vertex_normals
-from dfanerf_rt.clip.presenter.shade import JACKET, SHIRT
-
-Array = NDArray[np.float64]
+from dfanerf_rt.clip.presenter.raster import Floats, Ints, Refinement, edges_of, vertex_normals
+from dfanerf_rt.clip.presenter.shapes import Array, smoothstep, unit
+from dfanerf_rt.clip.presenter.surface import JACKET, SHIRT
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def sew(dress: Dress, rest: Floats, faces: Ints, body: NDArray[np.bool_]) -> lis
         throat = np.abs(x) - np.interp(y, [0.12, 0.205], [0.034, 0.0])
         shirt = np.minimum(below + 0.004, np.where(front & (y < 0.215), np.maximum(throat, y - 0.205), 0.05))
         sheets.append(_sheet(vertices, normals, faces, shirt, 0.0030, SHIRT))
-        sheets.append(_collar(vertices, normals))
+        sheets.append(_collar(vertices))
     else:
         round_neck = y - np.where(front, 0.182 - 6.0 * x**2, neckline + 0.01)
         sheets.append(_sheet(vertices, normals, faces, np.minimum(round_neck, below), 0.0030, SHIRT))
@@ -87,7 +86,7 @@ def _neckline(x: Array, z: Array) -> Array:
     return line - 0.16 * np.minimum(z, 0.1) * np.interp(radius, [0.0, 0.06], [0.0, 1.0])
 
 
-def _collar(vertices: Floats, normals: Floats, n_around: int = 120, n_up: int = 18) -> Sheet:
+def _collar(vertices: Floats, n_around: int = 120, n_up: int = 18) -> Sheet:
     """A shirt's collar: a stand round the neck, folded outwards, its leaves longest in front."""
     centre = np.array([0.0, 0.022])
     # Round the neck from one side of the throat to the other.
@@ -108,7 +107,7 @@ def _collar(vertices: Floats, normals: Floats, n_around: int = 120, n_up: int = 
     at_foot = np.minimum(surface(turn, foot), 0.078)
     at_foot = np.convolve(np.pad(at_foot, 6, "edge"), np.ones(13) / 13, "valid")
     stand = 0.030 - 0.006 * forward
-    fall = 0.033 + 0.020 * _smooth(0.72, 1.0, forward)
+    fall = 0.033 + 0.020 * smoothstep(0.72, 1.0, forward)
     rows = []
     for k in range(n_up):
         t = k / (n_up - 1)
@@ -121,7 +120,7 @@ def _collar(vertices: Floats, normals: Floats, n_around: int = 120, n_up: int = 
             bend = np.sin(np.pi * min(s / 0.16, 1.0) / 2)
             radius = at_foot + 0.006 + 0.0045 * bend + (0.015 + 0.022 * forward**2) * s
             height = foot - stand - 0.0022 * np.sin(np.pi * min(s / 0.16, 1.0)) + fall * s
-        spread = 1.0 + (0.10 * s if t >= 0.4 else 0.0) * _smooth(0.8, 1.0, forward)
+        spread = 1.0 + (0.10 * s if t >= 0.4 else 0.0) * smoothstep(0.8, 1.0, forward)
         rows.append(np.stack([radius * sine * spread, height, radius * cosine + centre[1]], 1))
     grid = np.stack(rows)
     # In coordinates where z grows backwards, turn 0 is the nape and pi the throat.
@@ -131,7 +130,6 @@ def _collar(vertices: Floats, normals: Floats, n_around: int = 120, n_up: int = 
     along = np.linspace(0, 1, n_up)[:, None]
     end = np.minimum(turn - turn[0], turn[-1] - turn) * 0.06
     edge = np.minimum((1 - along) * (fall / 0.6)[None], end[None] + 0 * along)
-    faces = np.concatenate([sides, sides[:, ::-1]]).astype(np.int32)
     # Both sides of the leaf are seen, so the sheet is closed by its own back, a little inside.
     flat = grid.reshape(-1, 3).astype(np.float32)
     inner = flat - 0.0009 * vertex_normals(flat, sides.astype(np.int32))
@@ -148,9 +146,9 @@ def _collar(vertices: Floats, normals: Floats, n_around: int = 120, n_up: int = 
 def _sheet(vertices: Floats, normals: Floats, faces: Ints, value: Array, off_m: float, material: int) -> Sheet:
     """The part of a surface where ``value`` is positive, moved out, with a rim that goes back to the surface."""
     points, kept, values = _clip(np.concatenate([vertices, normals], 1), faces, value)
-    position, normal = points[:, :3], _unit(points[:, 3:])
+    position, normal = points[:, :3], unit(points[:, 3:])
     lifted = position + off_m * normal
-    edges = np.concatenate([kept[:, [0, 1]], kept[:, [1, 2]], kept[:, [2, 0]]])
+    edges = edges_of(kept)
     _, first, count = np.unique(np.sort(edges, 1), axis=0, return_index=True, return_counts=True)
     border = edges[first[count == 1]]
     shows = (np.abs(values[border]) < 1e-6).all(1)
@@ -216,19 +214,10 @@ def _finer(vertices: Floats, faces: Ints, times: int) -> tuple[Floats, Ints]:
 
 def _smoothed(vertices: Floats, faces: Ints, times: int = 12) -> Floats:
     """Vertices moved to the mean of their neighbours, again and again: cloth does not follow collar bones."""
-    edges = np.unique(np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), 1), axis=0)
+    edges = np.unique(np.sort(edges_of(faces), 1), axis=0)
     both = np.concatenate([edges, edges[:, ::-1]])
     count = np.bincount(both[:, 0], minlength=len(vertices))[:, None]
     for _ in range(times):
         total = np.stack([np.bincount(both[:, 0], vertices[both[:, 1], k], len(vertices)) for k in range(3)], 1)
         vertices = (0.5 * vertices + 0.5 * total / np.maximum(count, 1)).astype(np.float32)
     return vertices
-
-
-def _smooth(low: float, high: float, value: Array) -> Array:
-    t = np.clip((value - low) / (high - low), 0.0, 1.0)
-    return t * t * (3 - 2 * t)
-
-
-def _unit(vectors: Array) -> Array:
-    return vectors / (np.linalg.norm(vectors, axis=-1, keepdims=True) + 1e-12)

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from dfanerf_rt.clip.presenter.shapes import Array, smoothstep, unit
 from dfanerf_rt.clip.presenter.strands import BROW, HAIR, LASH, Floats, Ints, Strands
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -65,14 +64,7 @@ def grow_hair(
         points = _combed(style, roots, along, rest, normals, skull, random)
     n = len(points)
     tint = np.stack([np.exp(random.normal(0, 0.30, n)), random.random(n) < style.grey], 1)
-    return Strands(
-        points.astype(np.float32),
-        (style.width_m * random.uniform(0.8, 1.2, n)).astype(np.float32),
-        np.full(n, HAIR, np.int32),
-        tint.astype(np.float32),
-        vertex,
-        np.ones(points.shape[:2], np.float32),
-    )
+    return Strands.unlit(points, style.width_m * random.uniform(0.8, 1.2, n), HAIR, tint, vertex)
 
 
 def _combed(
@@ -89,21 +81,21 @@ def _combed(
     n = len(roots)
     parting = 0.030
     x, y, z = roots.T
-    top = _smooth(-0.075, -0.112, y) * (1 - 0.55 * _smooth(0.045, 0.095, z))
+    top = smoothstep(-0.075, -0.112, y) * (1 - 0.55 * smoothstep(0.045, 0.095, z))
     length = style.side_m + (style.length_m - style.side_m) * top
     # Short before the ears and on the nape.
-    length *= 0.35 + 0.65 * _smooth(0.02, -0.05, y)
+    length *= 0.35 + 0.65 * smoothstep(0.02, -0.05, y)
     length *= np.exp(random.normal(0, 0.10, n))
-    away = np.where(x > parting, 1.0, -1.0) * _smooth(0.0, 0.012, np.abs(x - parting))
+    away = np.where(x > parting, 1.0, -1.0) * smoothstep(0.0, 0.012, np.abs(x - parting))
     # From the forehead it rises and turns over and back; behind the crown it falls.
-    over = np.stack([0.85 * away, -0.10 * np.ones(n), 0.55 + 0.6 * _smooth(-0.05, 0.05, z)], 1)
+    over = np.stack([0.85 * away, -0.10 * np.ones(n), 0.55 + 0.6 * smoothstep(-0.05, 0.05, z)], 1)
     down = np.stack([0.15 * np.sign(x), np.ones(n), 0.42 * np.where(z < 0.02, 1.0, 0.2)], 1)
-    flow = _unit(top[:, None] * over + (1 - top)[:, None] * down + random.normal(0, 0.10, (n, 3)))
+    flow = unit(top[:, None] * over + (1 - top)[:, None] * down + random.normal(0, 0.10, (n, 3)))
     wave = random.uniform(0, 2 * np.pi, n)
     # Neighbours lean alike, in locks.
     locks = cKDTree(roots[random.choice(n, max(n // 45, 1), replace=False)]).query(roots)[1]
     lean = random.normal(0, 0.20, (locks.max() + 1, 3))[locks]
-    flow = _unit(flow + lean * (0.4 + 0.6 * top[:, None]))
+    flow = unit(flow + lean * (0.4 + 0.6 * top[:, None]))
     points = np.empty((n, n_points, 3))
     points[:, 0] = roots
     for k in range(1, n_points):
@@ -111,10 +103,10 @@ def _combed(
         nearest = skull.query(points[:, k - 1])[1]
         ground = normals[nearest]
         # Combed hair follows the skull; it leaves it at the root only.
-        flat = _unit(flow - (flow * ground).sum(1, keepdims=True) * ground)
+        flat = unit(flow - (flow * ground).sum(1, keepdims=True) * ground)
         lift = (1.05 * (1 - t) ** 3 * top + 0.22 * (1 - t))[:, None] - 0.22 * t
         curve = 0.07 * np.sin(wave + 5.0 * t)[:, None] * np.roll(flow, 1, 1)
-        step = _unit(lift * ground + flat + np.array([0.0, 0.25, 0.0]) * t + curve)
+        step = unit(lift * ground + flat + np.array([0.0, 0.25, 0.0]) * t + curve)
         moved = points[:, k - 1] + step * (length / (n_points - 1))[:, None]
         off = 0.0012 + 0.004 * (1 - top) * min(3 * t, 1.0) + style.volume_m * top * np.sin(np.pi * min(0.75 * t, 0.6))
         points[:, k] = _push_out(moved, off, rest, normals, skull)
@@ -127,16 +119,16 @@ def _curls(style: HairStyle, roots: Array, along: Array, crown: Floats, random: 
     middles = random.choice(n, max(n // 14, 1), replace=False)
     lock = cKDTree(roots[middles]).query(roots)[1]
     y, z = roots[:, 1], roots[:, 2]
-    top = _smooth(0.03, -0.10, y)
+    top = smoothstep(0.03, -0.10, y)
     length = (style.side_m + (style.length_m - style.side_m) * top) * np.exp(random.normal(0, 0.08, n))
     # Shorter at the hairline on the forehead.
-    length *= 0.62 + 0.38 * np.clip(_smooth(-0.085, -0.04, z) + _smooth(-0.085, -0.125, y), 0, 1)
-    outward = _unit(_unit(along) + 0.7 * _unit(roots - crown) + random.normal(0, 0.22, (len(middles), 3))[lock])
+    length *= 0.62 + 0.38 * np.clip(smoothstep(-0.085, -0.04, z) + smoothstep(-0.085, -0.125, y), 0, 1)
+    outward = unit(unit(along) + 0.7 * unit(roots - crown) + random.normal(0, 0.22, (len(middles), 3))[lock])
     t = np.linspace(0, 1, n_points)
     # The lock's axis bends a little under its weight.
     axis = roots[:, None] + outward[:, None] * (length[:, None] * t)[..., None]
     axis[..., 1] += 0.28 * length[:, None] * t**2
-    side = _unit(np.cross(outward, np.array([0.31, 0.52, 0.8])))
+    side = unit(np.cross(outward, np.array([0.31, 0.52, 0.8])))
     other = np.cross(outward, side)
     turns = random.uniform(3.0, 5.0, len(middles))[lock]
     start = random.uniform(0, 2 * np.pi, len(middles))[lock] + random.normal(0, 0.35, n)
@@ -160,24 +152,17 @@ def grow_brows(
     roots, along, vertex = _scatter(2 * style.brow_strands, rest, normals, faces, wide, random, soft_m=0.0016)
     n = len(roots)
     side = np.sign(roots[:, 0])
-    outward = _smooth(0.012, 0.042, np.abs(roots[:, 0]))
+    outward = smoothstep(0.012, 0.042, np.abs(roots[:, 0]))
     lie = np.stack([side * (0.35 + 0.65 * outward), -0.75 * (1 - outward) + 0.18 * outward, 0.15 * outward], 1)
-    lie = _unit(lie + random.normal(0, 0.13, (n, 3)))
-    lie = _unit(lie - (lie * along).sum(1, keepdims=True) * along)
+    lie = unit(lie + random.normal(0, 0.13, (n, 3)))
+    lie = unit(lie - (lie * along).sum(1, keepdims=True) * along)
     length = 0.0065 * np.exp(random.normal(0, 0.2, n)) * (1 - 0.35 * outward)
     t = np.linspace(0, 1, 4)
     rise = 0.25 * np.sin(np.pi * t)[None, :, None] * along[:, None]
     points = roots[:, None] + length[:, None, None] * (lie[:, None] * t[None, :, None] + 0.4 * rise)
     points += along[:, None] * 3e-4
     tint = np.stack([np.exp(random.normal(-0.1, 0.2, n)), random.random(n) < 0.3 * style.grey], 1)
-    return Strands(
-        points.astype(np.float32),
-        np.full(n, 1.7e-4, np.float32),
-        np.full(n, BROW, np.int32),
-        tint.astype(np.float32),
-        vertex,
-        np.ones(points.shape[:2], np.float32),
-    )
+    return Strands.unlit(points, 1.7e-4, BROW, tint, vertex)
 
 
 def grow_lashes(
@@ -212,8 +197,8 @@ def grow_lashes(
             bulge = np.interp(u, [0, 0.5, 1, 1.5, 2, 2.5, 3], [0, 0.7, 0, 1.0, 0, 0.7, 0])
             at[:, 1] += bulge * (5e-4 if up > 0 else -7e-4)
             fan = (at[:, :1] - middle[0]) * 38
-            away = _unit(at - eye)
-            start = _unit(away + np.concatenate([fan * 0.8, 0 * fan, 0 * fan], 1) + random.normal(0, 0.08, (count, 3)))
+            away = unit(at - eye)
+            start = unit(away + np.concatenate([fan * 0.8, 0 * fan, 0 * fan], 1) + random.normal(0, 0.08, (count, 3)))
             t = np.linspace(0, 1, 5)[None, :, None]
             curl = np.array([0.0, up, 0.0]) * t**2
             length = (
@@ -223,15 +208,8 @@ def grow_lashes(
             parts.append(points)
             roots.append(lids[tree.query(at)[1]])
     points = np.concatenate(parts)
-    n = len(points)
-    return Strands(
-        points.astype(np.float32),
-        np.full(n, 1.3e-4, np.float32),
-        np.full(n, LASH, np.int32),
-        np.stack([np.full(n, 0.4), np.zeros(n)], 1).astype(np.float32),
-        np.concatenate(roots).astype(np.int32),
-        np.ones(points.shape[:2], np.float32),
-    )
+    tint = np.tile([0.4, 0.0], (len(points), 1))
+    return Strands.unlit(points, 1.3e-4, LASH, tint, np.concatenate(roots))
 
 
 def _scatter(
@@ -251,10 +229,10 @@ def _scatter(
     face = random.choice(len(faces), int(share), p=chance / chance.sum())
     weight = random.dirichlet((1.0, 1.0, 1.0), len(face))
     value = (mask[faces[face]] * weight).sum(1)
-    kept = np.flatnonzero(random.random(len(face)) < _smooth(-soft_m, soft_m, value))[:count]
+    kept = np.flatnonzero(random.random(len(face)) < smoothstep(-soft_m, soft_m, value))[:count]
     face, weight = face[kept], weight[kept]
     position = (corner[face] * weight[..., None]).sum(1)
-    normal = _unit((normals[faces[face]] * weight[..., None]).sum(1).astype(np.float64))
+    normal = unit((normals[faces[face]] * weight[..., None]).sum(1).astype(np.float64))
     nearest = faces[face, weight.argmax(1)].astype(np.int32)
     return position, normal, nearest
 
@@ -282,13 +260,3 @@ def _gather(
     t = np.linspace(0, 1, points.shape[1])
     share = hold * t[None, :, None] * np.exp(random.normal(0, 0.3, (len(points), 1, 1))).clip(0, 1.3)
     return points + (points[middles][lock] - points) * share.clip(0, 0.97)
-
-
-def _smooth(low: float, high: float, value: Array) -> Array:
-    """Smoothstep from 0 at ``low`` to 1 at ``high``, either of which may be the larger."""
-    t = np.clip((value - low) / (high - low), 0.0, 1.0)
-    return t * t * (3 - 2 * t)
-
-
-def _unit(vectors: Array) -> Array:
-    return vectors / (np.linalg.norm(vectors, axis=-1, keepdims=True) + 1e-12)

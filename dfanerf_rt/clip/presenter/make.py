@@ -95,23 +95,20 @@ def generate_presenter(out: Path, config: PresenterConfig | None = None, progres
         model = FaceModel.bundled()
         person = PEOPLE[config.person]
         identity = person.identity(model)
-        background = _draw(writer, model, identity, person, performance, config, progress)
-        writer.write_background(background)
+        writer.write_background(_draw(writer, person, performance, config, progress))
         writer.write_audio(performance.samples)
         return writer.finish(_meta(performance, config), _track(model, identity, performance, config))
 
 
 def _draw(
     writer: ClipWriter,
-    model: FaceModel,
-    identity: torch.Tensor,
     person: Person,
     performance: Performance,
     config: PresenterConfig,
     progress: Progress | None,
 ) -> np.ndarray:
     """Render all frames, a few at a time; returns the background (H, W, 3) uint8."""
-    from dfanerf_rt.clip.presenter.render import PresenterRenderer, View, to_bytes
+    from dfanerf_rt.clip.presenter.render import PresenterRenderer, View, studio, to_bytes
     from dfanerf_rt.clip.presenter.scene import scene_of
 
     scene = scene_of(config.person)
@@ -139,7 +136,7 @@ def _draw(
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-    return to_bytes(PresenterRenderer(scene, view, person.look).background)
+    return to_bytes(studio(view.size))
 
 
 def _meta(performance: Performance, config: PresenterConfig) -> ClipMeta:

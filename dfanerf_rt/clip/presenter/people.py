@@ -8,7 +8,7 @@ import torch
 
 from dfanerf_rt.clip.presenter.dress import Dress
 from dfanerf_rt.clip.presenter.hair import HairStyle
-from dfanerf_rt.clip.presenter.shade import Look
+from dfanerf_rt.clip.presenter.surface import Look
 from dfanerf_rt.face.model import FaceModel
 
 

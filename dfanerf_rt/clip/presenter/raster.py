@@ -85,6 +85,11 @@ def vertex_normals(vertices: Floats, faces: Ints) -> Floats:
     return normals
 
 
+def edges_of(faces: Ints) -> Ints:
+    """(3 F, 2) edges of triangles (F, 3), directed: all first ones, then all second, then all third."""
+    return np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+
+
 class Refinement:
     """Splits every triangle in four, new vertices on a curved surface (Phong tessellation, Boubekeur & Alexa 2008).
 
@@ -94,7 +99,7 @@ class Refinement:
     CURVATURE = 0.75
 
     def __init__(self, faces: Ints, n_vertices: int) -> None:
-        edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), 1)
+        edges = np.sort(edges_of(faces), 1)
         self.edges, index = np.unique(edges, axis=0, return_inverse=True)
         ab, bc, ca = (index.reshape(3, -1) + n_vertices).astype(np.int32)
         a, b, c = faces.T

@@ -10,8 +10,9 @@ import torch
 from dfanerf_rt.clip.presenter.light import ShadowMap
 from dfanerf_rt.clip.presenter.raster import Buffers, Floats
 from dfanerf_rt.clip.presenter.scene import Scene
-from dfanerf_rt.clip.presenter.shade import Look, shade
+from dfanerf_rt.clip.presenter.shade import shade
 from dfanerf_rt.clip.presenter.strands import draw_strands
+from dfanerf_rt.clip.presenter.surface import Look
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The synthetic presenter: what of the head model is lip, brow or scalp, what is worn, where it is in a frame."""
+"""The synthetic presenter at rest and in a frame: skin, hair and clothes, and where all of it is."""
 
 from __future__ import annotations
 
@@ -12,11 +12,20 @@ from scipy.spatial import cKDTree
 
 from dfanerf_rt.clip.presenter.dress import Sheet, sew
 from dfanerf_rt.clip.presenter.hair import grow_brows, grow_hair, grow_lashes
+from dfanerf_rt.clip.presenter.masks import (
+    beard_density,
+    blush,
+    brow_distance,
+    hair_distance,
+    lash_distance,
+    lip_distance,
+)
 from dfanerf_rt.clip.presenter.occlusion import occlusion
 from dfanerf_rt.clip.presenter.people import PEOPLE, Person
 from dfanerf_rt.clip.presenter.raster import Floats, Ints, Refinement, vertex_normals
-from dfanerf_rt.clip.presenter.shade import EYE, INNER, MASKS, SKIN, TEETH, TONGUE, noise
+from dfanerf_rt.clip.presenter.shapes import fit_sphere
 from dfanerf_rt.clip.presenter.strands import HAIR, LASH, Strands, join
+from dfanerf_rt.clip.presenter.surface import EYE, INNER, MASKS, SKIN, TEETH, TONGUE
 from dfanerf_rt.face.arkit import ARKIT_INDEX
 from dfanerf_rt.face.model import FaceModel
 from dfanerf_rt.face.rotation import head_to_camera
@@ -67,11 +76,11 @@ class Scene:
     faces: Ints
     """(F, 3) of all that is drawn; skin that cloth covers is not."""
     material: Ints
-    """(F,) of the materials in :mod:`dfanerf_rt.clip.presenter.shade`."""
+    """(F,) of the materials in :mod:`dfanerf_rt.clip.presenter.surface`."""
     rest: Floats
     """(V, 3) vertices of the neutral face and of cloth."""
     masks: Floats
-    """(V, 8), see :data:`dfanerf_rt.clip.presenter.shade.MASKS`."""
+    """(V, 8), see :data:`dfanerf_rt.clip.presenter.surface.MASKS`."""
     nearness: Floats
     """(V,) factor on 1 / depth: the sheet inside the mouth gives way to the teeth that it touches."""
     eyes: Floats
@@ -92,13 +101,13 @@ class Scene:
         region = np.array(model.region_names)[model.region.numpy()]
         vertex_material = np.array([_MATERIAL.get(name, SKIN) for name in region], np.int32)
         eye_side = np.where(rest[:, 0] > 0, 0, 1)
-        eyes = np.stack([_sphere(rest[(vertex_material == EYE) & (eye_side == side)]) for side in (0, 1)])
+        eyes = np.stack([fit_sphere(rest[(vertex_material == EYE) & (eye_side == side)]) for side in (0, 1)])
         normals = vertex_normals(rest, coarse)
 
         masks = np.zeros((len(rest), len(MASKS)), np.float32)
         column = {name: index for index, name in enumerate(MASKS)}
         masks[:, column["lip"]] = lip_distance(rest, marks, region)
-        masks[:, column["blush"]] = _blush(rest, marks)
+        masks[:, column["blush"]] = blush(rest, marks)
         masks[:, column["brow"]] = brow = brow_distance(rest, marks)
         masks[:, column["lash"]] = lash_distance(rest, marks)
         masks[:, column["hair"]] = hair = hair_distance(rest, region)
@@ -174,7 +183,7 @@ class Scene:
         facial = self.strands.kind != HAIR
         root = self.strands.root[facial]
         strands[facial] += _array(vertices - self.neutral)[root][:, None]
-        self._fold_lashes(strands, expression)
+        self._fold_lashes(strands)
         return Posed(
             camera,
             vertex_normals(camera, self.faces),
@@ -182,7 +191,7 @@ class Scene:
             _array(_transform(head, torch.from_numpy(self.crown)[None]))[0],
         )
 
-    def _fold_lashes(self, strands: Floats, expression: torch.Tensor) -> None:
+    def _fold_lashes(self, strands: Floats) -> None:
         """Turn lashes about their roots as the lid under them turns about the eyeball."""
         lash = np.flatnonzero(self.strands.kind == LASH)
         before, now = self.strands.points[lash, 0], strands[lash, 0]
@@ -226,120 +235,9 @@ def _covered(vertices: Floats, sheets: list[Sheet]) -> NDArray[np.bool_]:
     return np.asarray((cKDTree(deep).query(vertices)[0] < 0.013) & (vertices[:, 1] > 0.11))
 
 
-def lip_distance(rest: Floats, marks: Floats, region: NDArray[np.str_]) -> Floats:
-    """Metres into the lips, seen from the front; negative outside."""
-    curve = _curve(marks[48:60, :2], closed=True)
-    distance = _distance(rest[:, :2], curve) * np.where(_inside(rest[:, :2], curve), 1, -1)
-    front = rest[:, 2] < marks[[48, 54], 2].max() + 0.012
-    return np.where(front & ~np.isin(region, ("neck", "torso")), distance, -0.05).astype(np.float32)
-
-
-def brow_distance(rest: Floats, marks: Floats) -> Floats:
-    """Metres into the brows, which run below MediaPipe's upper brow line and taper outwards."""
-    result = np.full(len(rest), -0.05)
-    for first in (17, 22):
-        curve = _curve(marks[first : first + 5], closed=False)
-        if first == 17:
-            curve = curve[::-1]
-        curve = curve + np.array([0.0, 0.0022, 0.0])
-        gap = np.linalg.norm(rest[:, None, :] - curve[None], axis=2)
-        along = gap.argmin(1) / (len(curve) - 1)
-        half = np.interp(along, [0.0, 0.15, 0.6, 1.0], [0.0026, 0.0038, 0.0030, 0.0010])
-        result = np.maximum(result, half - gap.min(1))
-    return np.where(rest[:, 2] < 0, result, -0.05).astype(np.float32)
-
-
-def lash_distance(rest: Floats, marks: Floats) -> Floats:
-    """Metres into the dark margin of the lids: broad on the upper lid, thin on the lower one."""
-    result = np.full(len(rest), -0.05)
-    for first in (36, 42):
-        upper = _curve(marks[first : first + 4], closed=False)
-        lower = _curve(marks[[first + 3, first + 4, first + 5, first]], closed=False)
-        for curve, half in ((upper, 0.0017), (lower, 0.0003)):
-            result = np.maximum(result, half - _distance(rest, curve))
-    return result.astype(np.float32)
-
-
-def hair_distance(rest: Floats, region: NDArray[np.str_]) -> Floats:
-    """Metres behind the hairline: over the forehead, down before the ears, round the nape."""
-    x, y, z = rest.astype(np.float64).T
-    front_to_back = [-0.10, -0.075, -0.050, -0.022, -0.010, 0.02, 0.05]
-    line = np.interp(z, front_to_back, [-0.122, -0.110, -0.088, -0.054, -0.016, 0.02, 0.032])
-    # A peak on the forehead, and a ragged edge.
-    line = line + 0.004 * np.exp(-((x / 0.02) ** 2)) * (z < 0)
-    ragged = np.array([noise(45.0 * a, 45.0 * b, 0.0) for a, b in zip(x, z, strict=True)])
-    line = line + 0.012 * (ragged - 0.5) * (z < -0.03)
-    distance = 0.8 * (line - y)
-    return np.where(np.isin(region, ("ears", "torso")), np.minimum(distance, -0.006), distance).astype(np.float32)
-
-
-def beard_density(rest: Floats, marks: Floats, region: NDArray[np.str_]) -> Floats:
-    """How thick a beard would grow, in [0, 1]: upper lip, chin, jaw and under it."""
-    x, y, z = rest.astype(np.float64).T
-    nose, corner, chin = marks[33], marks[[48, 54]].mean(0), marks[8]
-    # The line from the ear past the corner of the mouth to the nose bounds the cheek.
-    cheek = np.interp(np.abs(x), [0.0, 0.022, 0.040, 0.072], [nose[1] + 0.005, nose[1] + 0.008, corner[1], -0.012])
-    thick = _step(-0.006, 0.010, (y - cheek).astype(np.float32)) * _step(0.05, 0.035, (y - chin[1]).astype(np.float32))
-    thick *= _step(0.035, 0.015, z.astype(np.float32))
-    return np.where(np.isin(region, ("ears", "torso", "scalp")), 0.0, thick).astype(np.float32)
-
-
-def _blush(rest: Floats, marks: Floats) -> Floats:
-    """Redness in [0, 1] of cheeks, nose and chin."""
-    nose = marks[33]
-    tip, chin = nose + np.array([0.0, -0.012, -0.004]), marks[8] + np.array([0.0, -0.018, 0.0])
-    spots = [(tip, 0.014, 0.55), (chin, 0.016, 0.25)]
-    for side in (-1, 1):
-        spots.append((np.array([nose[0] + side * 0.038, nose[1] - 0.006, nose[2] + 0.025]), 0.020, 0.8))
-        spots.append((np.array([side * 0.078, -0.005, 0.0]), 0.025, 0.8))
-    total = sum(power * np.exp(-0.5 * ((rest - centre) / size) ** 2).prod(1) for centre, size, power in spots)
-    return np.asarray(total, np.float32)
-
-
 def _array(tensor: torch.Tensor) -> Floats:
     return np.ascontiguousarray(tensor.detach().float().numpy())
 
 
 def _transform(matrix: torch.Tensor, vertices: torch.Tensor) -> torch.Tensor:
     return vertices @ matrix[:, :3].T + matrix[:, 3]
-
-
-def _step(low: float, high: float, value: Floats, floor: float = 0.0) -> Floats:
-    """Smoothstep from ``floor`` at ``low`` to 1 at ``high``, either of which may be the larger."""
-    t = np.clip((value - low) / (high - low), 0.0, 1.0)
-    return (floor + (1 - floor) * t * t * (3 - 2 * t)).astype(np.float32)
-
-
-def _sphere(points: Floats) -> Floats:
-    """Centre and radius (4,) of the sphere nearest to points."""
-    design = np.column_stack([2 * points, np.ones(len(points))]).astype(np.float64)
-    solution, *_ = np.linalg.lstsq(design, (points.astype(np.float64) ** 2).sum(1), rcond=None)
-    return np.append(solution[:3], np.sqrt(solution[3] + (solution[:3] ** 2).sum())).astype(np.float32)
-
-
-def _curve(points: Floats, closed: bool, steps: int = 12) -> NDArray[np.float64]:
-    """A Catmull-Rom spline through points (N, D): (M, D)."""
-    p = points.astype(np.float64)
-    padded = (
-        np.concatenate([p[-1:], p, p[:2]]) if closed else np.concatenate([2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1]])
-    )
-    a, b, c, d = padded[:-3, None], padded[1:-2, None], padded[2:-1, None], padded[3:, None]
-    t = (np.arange(steps) / steps)[None, :, None]
-    segments = 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
-    spline = segments.reshape(-1, p.shape[1])
-    return spline if closed else np.concatenate([spline, p[-1:]])
-
-
-def _distance(points: NDArray, curve: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Distance (N,) of points to the nearest point of a finely sampled curve."""
-    return np.array([np.sqrt(((curve - point) ** 2).sum(1).min()) for point in points])
-
-
-def _inside(points: NDArray, polygon: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which points (N, 2) lie in a polygon (even-odd rule)."""
-    x, y = points[:, 0, None], points[:, 1, None]
-    ax, ay = polygon.T
-    bx, by = np.roll(polygon, -1, 0).T
-    crosses = (ay > y) != (by > y)
-    at = ax + (y - ay) * (bx - ax) / np.where(by == ay, 1e-12, by - ay)
-    return (crosses & (x < at)).sum(1) % 2 == 1

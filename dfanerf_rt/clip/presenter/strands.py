@@ -34,9 +34,18 @@ class Strands:
     def __len__(self) -> int:
         return len(self.points)
 
-    def at(self, points: Floats) -> Strands:
-        """The same strands elsewhere."""
-        return replace(self, points=np.ascontiguousarray(points, np.float32))
+    @classmethod
+    def unlit(cls, points: NDArray, width_m: NDArray | float, kind: int, tint: NDArray, root: NDArray) -> Strands:
+        """Strands of one kind that see all of the sky; ``width_m`` of each, or of all."""
+        n = len(points)
+        return cls(
+            points.astype(np.float32),
+            np.broadcast_to(width_m, n).astype(np.float32),
+            np.full(n, kind, np.int32),
+            tint.astype(np.float32),
+            root.astype(np.int32),
+            np.ones(points.shape[:2], np.float32),
+        )
 
     def lit(self, light: Floats) -> Strands:
         """The same strands, with what they see of the sky."""
