@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -251,3 +253,14 @@ def test_a_face_tracker_finds_the_presenter(tmp_path: Path) -> None:
                 errors.append(np.linalg.norm(seen - clip.track.landmarks_px[index].numpy(), axis=1)[17:])
     assert found / clip.meta.n_frames >= 0.98
     assert np.median(errors) < 4.0
+
+
+@pytest.mark.slow
+def test_the_builder_draws_both_sizes_and_leaves_the_package_alone(tmp_path: Path) -> None:
+    script = Path(__file__).resolve().parents[2] / "tools" / "build_presenter.py"
+    options = ["--person", "narrator", "--duration", "1", "--only", "clip", "--work", tmp_path / "work"]
+    subprocess.run([sys.executable, script, *options, "--out", tmp_path / "out"], check=True, capture_output=True)
+    truth, small = (Clip(tmp_path / "work" / f"narrator{size}") for size in (512, 256))
+    assert (truth.meta.width, small.meta.width) == (512, 256)
+    assert truth.meta.n_frames == small.meta.n_frames == 25
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["demo_sentence.wav"]
