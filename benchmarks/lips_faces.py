@@ -17,8 +17,8 @@ from dfanerf_rt.clip.format import Clip
 from dfanerf_rt.clip.prepare import PrepareConfig, prepare
 from dfanerf_rt.errors import ClipError
 from dfanerf_rt.evaluate.lips import correlation
-from dfanerf_rt.evaluate.sync_offset import best_offset, offset_errors, similarity_matrix
 from dfanerf_rt.sync.model import AudioEncoder
+from dfanerf_rt.sync.offset import best_offset, offset_errors, similarity_matrix
 from dfanerf_rt.train.pipeline import person_attributes
 from dfanerf_rt.train.sync import SyncTraining, resting_code, train_sync
 

@@ -25,6 +25,9 @@ class PrepareCommand:
     """Side of the square frames in pixels. Left out: 512, or less where the video has less."""
     audio: bool = True
     """--no-audio prepares a silent clip."""
+    sound_late_ms: float | None = None
+    """By how much the sound of the video is late to the lips. Left out: found out by the lips, and moved where it is
+    certain. 0 leaves it as it is."""
     consent: str = "not stated"
     """Who agreed to become an avatar, and how; kept in the clip and in the avatar."""
     licence: str = "not stated"
@@ -40,7 +43,9 @@ def run(command: PrepareCommand) -> int:
 
     from dfanerf_rt.clip.prepare import PrepareConfig, prepare
 
-    config = PrepareConfig(command.size, command.audio, consent=command.consent, licence=command.licence)
+    config = PrepareConfig(
+        command.size, command.audio, command.sound_late_ms, consent=command.consent, licence=command.licence
+    )
     model = _load_model(command.face_model) if command.face_model is not None else None
     columns = (TextColumn("{task.description:<24}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     bars = Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
@@ -64,6 +69,7 @@ def run(command: PrepareCommand) -> int:
         f"{made.n_tracked} tracked ({100 * made.n_tracked / made.n_frames:.1f} %), {made.seconds:.0f} s\n"
         f"reprojection error at 512 px: median {made.median_error_px:.2f} px, 95 % below {made.p95_error_px:.2f} px "
         f"(face model alone: median {made.model_error_px:.2f} px)\n"
+        f"{made.sound}\n"
         f"look at {command.out / 'contact_sheet.jpg'} before training"
     )
     return 0

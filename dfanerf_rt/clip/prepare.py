@@ -1,4 +1,4 @@
-"""From a video to a prepared clip: look, check, cut out the person, fit the face, write."""
+"""From a video to a prepared clip: look, check, fit the face, bring the sound in step, cut out the person, write."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from dfanerf_rt.clip.crop import Crop, choose_crop
 from dfanerf_rt.clip.format import Clip, ClipMeta, ClipWriter
 from dfanerf_rt.clip.judge import FrameJudge
 from dfanerf_rt.clip.judgement import GOOD, Judgement
+from dfanerf_rt.clip.lip_sync import FRAMES_PER_SECOND, sound_lateness, sound_report, to_move_ms
 from dfanerf_rt.clip.matting import mattes
 from dfanerf_rt.clip.observe import Observed, check_observed, observe, whole_faces
 from dfanerf_rt.clip.video import probe_video, read_audio, read_video
 from dfanerf_rt.errors import ClipError
 from dfanerf_rt.face.fit import FitConfig, FitResult, View, fit_track
 from dfanerf_rt.face.model import FaceModel
+from dfanerf_rt.face.track import Track
 
 Progress = Callable[[float, str], None]
 HELD_OUT_SHARE = 1 / 11
+MAX_LATE_MS = 5000
 _OBSERVED, _FITTED, _CUT_OUT = 0.2, 0.5, 0.97
 """Shares of the progress at which each stage ends."""
 
@@ -36,6 +39,8 @@ class PrepareConfig:
     """Side of the clip's square frames in pixels; None: 512, or less where the video has less."""
     audio: bool = True
     """False prepares a silent clip from a video with or without sound."""
+    sound_late_ms: float | None = None
+    """By how much the sound of the video is late; None finds out by the lips, 0 leaves it as it is."""
     fps: float = 25.0
     consent: str = "not stated"
     licence: str = "not stated"
@@ -58,6 +63,8 @@ class PrepareReport:
     focal_px: float
     background_seen: float
     """Share of the background's pixels that were uncovered in some frame."""
+    sound: str
+    """What was found of sound and lips, and done: a line to read."""
     judgement: Judgement
     """Which frames are left out of what is learned, and why; kept with the clip."""
     seconds: float
@@ -88,6 +95,8 @@ def prepare(
     started = time.monotonic()
     if config.size is not None and not 64 <= config.size <= 2048:
         raise ClipError(f"size is {config.size}; 64 to 2048 pixels are expected")
+    if config.sound_late_ms is not None and not abs(config.sound_late_ms) <= MAX_LATE_MS:
+        raise ClipError(f"sound_late_ms is {config.sound_late_ms:g}; {-MAX_LATE_MS} to {MAX_LATE_MS} are expected")
     video = Path(video)
     with ClipWriter(Path(out)) as writer:
         if config.audio and not probe_video(video).has_audio:
@@ -100,10 +109,9 @@ def prepare(
         crop = choose_crop(faces, observed.info.width, observed.info.height, config.size)
         landmarks = crop.points(faces)
         n_frames = len(landmarks)
-        if config.audio:
-            writer.write_audio(read_audio(video, n_frames, config.fps))
         # fitted before the pictures are cut out, because the fit says which frames are worth showing
         fitted = _fit(observed, crop, landmarks, model, config, progress)
+        late_ms, sound = _write_sound(video, fitted.track, model, config, writer) if config.audio else (0.0, "no sound")
         errors = fitted.error_px[~fitted.error_px.isnan()].numpy()
         median, p95 = (float(value) for value in np.quantile(errors, (0.5, 0.95)))
         model_error = float(fitted.model_error_px[~fitted.model_error_px.isnan()].median())
@@ -127,6 +135,7 @@ def prepare(
                 "median_error_px_at_512": median,
                 "p95_error_px_at_512": p95,
                 "model_error_px_at_512": model_error,
+                "sound_late_ms": round(late_ms, 1),
                 "source_fps": observed.info.source_fps,
                 "crop_xy_side": [crop.x, crop.y, crop.side],
             },
@@ -140,7 +149,17 @@ def prepare(
     seconds = time.monotonic() - started
     progress(1.0, "done")
     return PrepareReport(
-        clip, n_frames, n_tracked, median, p95, model_error, fitted.focal_px, background_seen, judgement, seconds
+        clip,
+        n_frames,
+        n_tracked,
+        median,
+        p95,
+        model_error,
+        fitted.focal_px,
+        background_seen,
+        sound,
+        judgement,
+        seconds,
     )
 
 
@@ -160,6 +179,23 @@ def _fit(
         progress(_OBSERVED + (_FITTED - _OBSERVED) * share, f"fitting {message}")
 
     return fit_track(model, landmarks, _view(observed, crop), short_side, config.fit, report)
+
+
+def _write_sound(
+    video: Path, track: Track, model: FaceModel, config: PrepareConfig, writer: ClipWriter
+) -> tuple[float, str]:
+    """Write the sound, in step with the lips; returns by how much it was late, milliseconds, and a line about it."""
+    n_frames = len(track.confidence)
+    if config.sound_late_ms is not None:
+        late_ms, line = config.sound_late_ms, f"sound: taken to be {config.sound_late_ms:g} ms late, as you said"
+    elif config.fps != FRAMES_PER_SECOND:
+        late_ms, line = 0.0, f"sound: left as it is; lips are compared at {FRAMES_PER_SECOND:g} frames a second alone"
+    else:
+        found = sound_lateness(read_audio(video, n_frames, config.fps), track, model)
+        late_ms = to_move_ms(found)
+        line = sound_report(found, late_ms)
+    writer.write_audio(read_audio(video, n_frames, config.fps, late_ms))
+    return late_ms, line
 
 
 def _cut_out(

@@ -79,11 +79,12 @@ def read_video(path: Path, fps: float = 25.0) -> tuple[VideoInfo, Iterator[np.nd
     return info, _resampled(info)
 
 
-def read_audio(path: Path, n_frames: int | None = None, fps: float = 25.0) -> np.ndarray:
+def read_audio(path: Path, n_frames: int | None = None, fps: float = 25.0, late_ms: float = 0.0) -> np.ndarray:
     """The sound from the first picture's time on: (N,) float32 in [-1, 1], 16 kHz mono.
 
     Sound before the first picture is cut off, a late start or a gap is filled with silence. With ``n_frames`` the
-    sound is cut or padded to exactly that many frames.
+    sound is cut or padded to exactly that many frames. ``late_ms`` is how much later than their pictures the file plays
+    all sounds; they are brought forward by as much.
 
     Raises:
         ClipError: no sound track, or one that cannot be decoded.
@@ -102,7 +103,7 @@ def read_audio(path: Path, n_frames: int | None = None, fps: float = 25.0) -> np
         samples = to_mono_16k(samples, rate_hz)
     except AudioError as fault:
         raise ClipError(f"{path}: sound track: {fault}") from fault
-    shift = round((audio_start_s - start_s) * SAMPLE_RATE_HZ)
+    shift = round((audio_start_s - start_s - late_ms / 1000.0) * SAMPLE_RATE_HZ)
     samples = np.concatenate([np.zeros(shift, np.float32), samples]) if shift > 0 else samples[-shift:]
     if n_frames is not None:
         wanted = round(n_frames * SAMPLE_RATE_HZ / fps)

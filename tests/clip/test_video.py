@@ -64,6 +64,14 @@ def test_late_sound_is_padded(tmp_path: Path) -> None:
     assert click_time_s(samples) == pytest.approx(0.8, abs=0.003)
 
 
+@pytest.mark.parametrize("late_ms", [120.0, -200.0])
+def test_sound_that_the_file_plays_late_is_brought_forward(tmp_path: Path, late_ms: float) -> None:
+    path = write_video(tmp_path / "v.mkv", grey_pictures([100] * 50), np.arange(50) / 25, click(2.0, 1.0))
+    samples = read_audio(path, 50, late_ms=late_ms)
+    assert len(samples) == 32_000
+    assert click_time_s(samples) == pytest.approx(1.0 - late_ms / 1000, abs=0.003)
+
+
 def test_a_gap_in_the_sound_is_silence(tmp_path: Path) -> None:
     path = write_video(
         tmp_path / "v.mkv", grey_pictures([100] * 50), np.arange(50) / 25, click(2.0, 1.5), sound_gap_s=(0.4, 1.0)

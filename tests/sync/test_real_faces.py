@@ -11,8 +11,8 @@ import torch
 from dfanerf_rt.attributes.model import MOUTH_LANDMARKS, mouth_opening
 from dfanerf_rt.clip.prepare import PrepareConfig, prepare
 from dfanerf_rt.evaluate.lips import correlation
-from dfanerf_rt.evaluate.sync_offset import offset_errors
 from dfanerf_rt.sync.model import LIVE_LOOKAHEAD_MS, AudioEncoder, encode_audio
+from dfanerf_rt.sync.offset import offset_errors
 from dfanerf_rt.train.pipeline import person_attributes
 from dfanerf_rt.train.sync import opening_of
 

@@ -15,6 +15,8 @@ WINDOW_FRAMES = 3
 """Frames that one cosine similarity compares."""
 MAX_OFFSET_FRAMES = 15
 MIN_PAIRS = 10
+STRETCH_FRAMES = 50
+MIN_STRETCHES = 4
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,18 @@ class SyncOffset:
     """Similarity at the best offset minus the median over all offsets, as SyncNet's confidence; about 0 by chance."""
     similarity: np.ndarray
     """(2 max_offset + 1,) mean cosine similarity by offset, from -max_offset on."""
+
+
+@dataclass(frozen=True)
+class Lateness:
+    """By how much the sound of a clip is late, to a fraction of a frame, and how sure that is."""
+
+    frames: float
+    """Below 0 where the sound is early."""
+    error_frames: float
+    """Standard error, by leaving out two seconds of lips at a time (jackknife)."""
+    confidence: float
+    """That of :class:`SyncOffset`."""
 
 
 def similarity_matrix(audio_code: Tensor, mouth_code: Tensor, window: int = WINDOW_FRAMES) -> np.ndarray:
@@ -106,3 +120,43 @@ def offset_errors(
     n = min(round(seconds * 25) - WINDOW_FRAMES + 1, len(matrix))
     starts = range(0, len(matrix) - n + 1, step)
     return np.array([best_offset(matrix, slice(a, a + n), late).frames - late for a in starts for late in shifts])
+
+
+def lateness(matrix: np.ndarray, rows: np.ndarray | None = None) -> Lateness | None:
+    """By how much the sound is late, over a whole clip.
+
+    The peak of the mean similarity is placed between frames by a parabola.
+
+    Args:
+        matrix: from :func:`similarity_matrix`.
+        rows: (len(matrix),) bool, lips that count; all by default.
+
+    Returns:
+        None where there are less than eight seconds of lips, or none can be placed: nothing can be said.
+    """
+    lips = np.arange(len(matrix))[slice(None) if rows is None else rows]
+    n_stretches = len(lips) // STRETCH_FRAMES
+    if n_stretches < MIN_STRETCHES:
+        return None
+    offsets = np.arange(-MAX_OFFSET_FRAMES, MAX_OFFSET_FRAMES + 1)
+    sound = lips[:, None] + offsets
+    inside = (sound >= 0) & (sound < matrix.shape[1])
+    values = np.where(inside, matrix[lips[:, None], sound.clip(0, matrix.shape[1] - 1)], 0.0)
+    parts = [
+        (part.sum(0), there.sum(0))
+        for part, there in zip(np.array_split(values, n_stretches), np.array_split(inside, n_stretches), strict=True)
+    ]
+    total, count = (np.sum([part[k] for part in parts], axis=0) for k in (0, 1))
+    mean = total / count
+    without = np.array([_peak((total - part) / (count - there)) for part, there in parts])
+    error = float(np.sqrt((n_stretches - 1) / n_stretches * ((without - without.mean()) ** 2).sum()))
+    return Lateness(_peak(mean), error, float(mean.max() - np.median(mean)))
+
+
+def _peak(similarity: np.ndarray) -> float:
+    """Offset of the largest value, between frames where it has neighbours."""
+    best = int(similarity.argmax())
+    if not 0 < best < len(similarity) - 1:
+        return float(best - MAX_OFFSET_FRAMES)
+    before, at, after = similarity[best - 1 : best + 2]
+    return best - MAX_OFFSET_FRAMES + float(0.5 * (before - after) / (before - 2 * at + after))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dfanerf_rt.errors import ShapeError
-from dfanerf_rt.evaluate.sync_offset import best_offset, offset_errors, similarity_matrix
+from dfanerf_rt.sync.offset import best_offset, lateness, offset_errors, similarity_matrix
 
 
 def _lips(n_frames: int, seed: int = 0) -> torch.Tensor:
@@ -45,3 +45,24 @@ def test_windows_and_shifts_are_all_tried() -> None:
 def test_codes_that_do_not_belong_together_are_refused() -> None:
     with pytest.raises(ShapeError, match="expected two of the same"):
         similarity_matrix(_lips(50), _lips(51))
+
+
+def test_lateness_between_frames_is_found() -> None:
+    lips = _lips(1201)
+    late = 0.5 * (lips[:-1] + lips[1:])
+    found = lateness(similarity_matrix(late, lips[1:]))
+    assert found is not None
+    assert found.frames == pytest.approx(0.5, abs=0.05)
+    assert found.error_frames < 0.05 < found.confidence
+
+
+def test_lateness_counts_only_the_lips_it_is_given() -> None:
+    lips = _lips(600)
+    sound = torch.cat([lips[:300], lips[295:595]])
+    matrix = similarity_matrix(sound, lips)
+    late = lateness(matrix, np.arange(len(matrix)) >= 305)
+    in_step = lateness(matrix, np.arange(len(matrix)) < 295)
+    assert late is not None and in_step is not None
+    assert late.frames == pytest.approx(5.0, abs=0.05)
+    assert in_step.frames == pytest.approx(0.0, abs=0.05)
+    assert lateness(matrix, np.arange(len(matrix)) < 100) is None
