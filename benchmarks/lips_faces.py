@@ -139,7 +139,8 @@ def held_out_scores(face: Face, predict: Predict) -> Scores:
 def _clip(video: Path, folder: Path) -> Clip:
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        return prepare(video, folder, PrepareConfig(size=SIZE_PX)).clip
+        # As they were cut: the offset that the encoder finds in them is one of the figures.
+        return prepare(video, folder, PrepareConfig(size=SIZE_PX, sound_late_ms=0.0)).clip
     clip = Clip(folder)
     if clip.meta.source_sha256 != hashlib.sha256(video.read_bytes()).hexdigest():
         raise ClipError(f"{folder}: was prepared from another video than {video.name}; remove it first")

@@ -31,6 +31,7 @@ from dfanerf_rt.sync.model import (
     SyncConfig,
     window_features,
 )
+from dfanerf_rt.train.calibrate import calibrated
 from dfanerf_rt.train.muon import Muon
 
 CLOSED_SHARE = 0.2
@@ -113,7 +114,8 @@ def train_sync(
 ) -> AudioEncoder:
     """Train E_a on one clip, so that its codes follow the mouth codes; silence gives the person's closed mouth.
 
-    Where it starts from weights and no schedule is given, it is :data:`FINE_TUNING`.
+    Where it starts from weights, these are brought into the person's range first
+    (:func:`dfanerf_rt.train.calibrate.calibrated`), and the schedule is :data:`FINE_TUNING` unless one is given.
 
     Args:
         samples: (N,) sound of the clip at 16 kHz; what lies beyond the last frame of ``mouth_code`` is not heard.
@@ -132,6 +134,8 @@ def train_sync(
         (samples[part.start * FRAME_SAMPLES : part.stop * FRAME_SAMPLES], mouth_code[part])
         for part in good_stretches(tracked, training.segment_frames)
     ]
+    if init is not None and pairs:
+        init = calibrated(init, pairs)
     return train_on_pairs(pairs, rest, attributes, config, training, init, budget_s, seed, on_progress, should_stop)
 
 

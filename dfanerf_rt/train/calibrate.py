@@ -1,0 +1,46 @@
+"""What the bundled audio encoder says, brought into the range of one person before it learns from a clip.
+
+Synthesised speech teaches which way lips move, not how far this person's do, nor which of the ways this person has. A
+short training mends a size that is wrong slowly, and keeps much of what is foreign to the person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dfanerf_rt.sync.model import AudioEncoder, encode_audio
+
+
+@torch.no_grad()
+def calibrated(encoder: AudioEncoder, pairs: Sequence[tuple[NDArray[np.float32], Tensor]]) -> AudioEncoder:
+    """The same encoder with codes that fit a person's best, one gain for each way that the person's mouth moves.
+
+    The ways are the principal components of the mouth codes. A gain is what regression of the one on the other says,
+    from 0 (the two have nothing in common) to 1. Both answers, lips apart and closed, go through the same map; how
+    probable closed lips are stays as it is.
+
+    Args:
+        encoder: in evaluation mode.
+        pairs: sound and mouth codes of the person.
+    """
+    heard = torch.cat([encode_audio(encoder.undecided(), samples, len(codes)) for samples, codes in pairs])
+    seen = torch.cat([codes for _, codes in pairs])
+    centre, rest = heard.mean(dim=0), seen.mean(dim=0)
+    _, _, ways = torch.linalg.svd(seen - rest, full_matrices=False)
+    found, true = (heard - centre) @ ways.T, (seen - rest) @ ways.T
+    gain = ((found * true).sum(dim=0) / found.square().sum(dim=0).clamp(min=1e-9)).clamp(0.0, 1.0)
+    change = ways.T @ (gain[:, None] * ways)
+    result = AudioEncoder(encoder.config)
+    result.load_state_dict(encoder.state_dict())
+    last, mean = result.head[-1], result.code_mean
+    assert isinstance(last, nn.Conv1d) and last.bias is not None
+    dim = encoder.config.code_dim
+    for rows in (slice(0, dim), slice(dim, 2 * dim)):
+        last.weight[rows] = (change @ last.weight[rows, :, 0])[..., None]
+        last.bias[rows] = change @ (last.bias[rows] + mean - centre) + rest - mean
+    return result.eval().requires_grad_(False)
