@@ -36,7 +36,8 @@ from dfanerf_rt.sync import model as sync_model
 from dfanerf_rt.sync.model import LIVE_LOOKAHEAD_MS, AudioEncoder, SyncConfig
 from dfanerf_rt.train import sync as sync_training
 from dfanerf_rt.train.speech import PRETRAINING, rest_code, speech_pairs
-from dfanerf_rt.train.sync import Pair, train_on_pairs
+from dfanerf_rt.train.sync import train_on_pairs
+from dfanerf_rt.train.sync_corpus import Pair
 
 RAW, BOTH = "raw MFCC", "both"
 VARIANTS: dict[str, dict[str, float]] = {

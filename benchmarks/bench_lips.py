@@ -27,7 +27,7 @@ from dfanerf_rt.audio.decode import load_audio
 from dfanerf_rt.errors import ClipError, DfanerfError
 from dfanerf_rt.sync.model import LIVE_LOOKAHEAD_MS, AudioEncoder
 from dfanerf_rt.train.speech import rest_code
-from dfanerf_rt.train.sync import FINE_TUNING
+from dfanerf_rt.train.sync_corpus import FINE_TUNING
 
 PARTS = ("speech", "faces", "fine-tuned", "silence")
 LOOKAHEADS_MS = (0.0, 40.0, 80.0, 100.0, 120.0, 200.0)

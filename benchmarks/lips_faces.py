@@ -20,7 +20,8 @@ from dfanerf_rt.evaluate.lips import correlation
 from dfanerf_rt.sync.model import AudioEncoder
 from dfanerf_rt.sync.offset import best_offset, offset_errors, similarity_matrix
 from dfanerf_rt.train.pipeline import person_attributes
-from dfanerf_rt.train.sync import SyncTraining, resting_code, train_sync
+from dfanerf_rt.train.sync import train_sync
+from dfanerf_rt.train.sync_corpus import SyncTraining, resting_code
 
 VIDEOS = ("video/anchor_20s.mp4", "video/speaker_5s.mp4", "grid/*.mpg")
 """In the folder of shared data. The first is long enough to be learned from."""
@@ -75,7 +76,7 @@ def load_faces(shared: Path | None, work: Path, only: tuple[str, ...] = VIDEOS) 
     videos = [video for pattern in only for video in sorted(folder.glob(pattern))]
     if not videos:
         raise ClipError(f"{folder.name}: holds none of {', '.join(only)}")
-    return [_face(_clip(video, work / "clips" / video.stem), video.name) for video in videos]
+    return [open_face(_clip(video, work / "clips" / video.stem), video.name) for video in videos]
 
 
 def face_scores(face: Face, predict: Predict) -> Scores:
@@ -147,7 +148,12 @@ def _clip(video: Path, folder: Path) -> Clip:
     return clip
 
 
-def _face(clip: Clip, name: str) -> Face:
+def open_face(clip: Clip, name: str) -> Face:
+    """A prepared clip whose sound is to be followed.
+
+    Raises:
+        ClipError: it is silent.
+    """
     attributes = person_attributes(clip)
     samples = clip.audio()
     if samples is None:

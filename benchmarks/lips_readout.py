@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dfanerf_rt.sync.model import FEATURES_PER_FRAME, AudioEncoder, window_features
-from dfanerf_rt.train.sync import Pair
+from dfanerf_rt.train.sync_corpus import Pair
 
 Features = Callable[[NDArray[np.float32], int], Tensor]
 """Sound (N,) at 16 kHz and a number of frames → features (n_frames, D)."""

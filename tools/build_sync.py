@@ -27,7 +27,8 @@ from dfanerf_rt.audio.quiet import nobody_speaks
 from dfanerf_rt.errors import DfanerfError
 from dfanerf_rt.sync.model import FRAME_SAMPLES, SyncConfig
 from dfanerf_rt.train.speech import PRETRAINING, rest_code, speech_pairs
-from dfanerf_rt.train.sync import Pair, train_on_pairs
+from dfanerf_rt.train.sync import train_on_pairs
+from dfanerf_rt.train.sync_corpus import Pair
 
 ASSET = Path(__file__).resolve().parent.parent / "dfanerf_rt" / "sync" / "assets" / "sync.safetensors"
 

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from dfanerf_rt.sync.model import AudioEncoder, encode_audio
+from dfanerf_rt.train.sync_corpus import Pair
 
 
 @torch.no_grad()
-def calibrated(encoder: AudioEncoder, pairs: Sequence[tuple[NDArray[np.float32], Tensor]]) -> AudioEncoder:
+def calibrated(encoder: AudioEncoder, pairs: Sequence[Pair]) -> AudioEncoder:
     """The same encoder with codes that fit a person's best, one gain for each way that the person's mouth moves.
 
     The ways are the principal components of the mouth codes. A gain is what regression of the one on the other says,
-    from 0 (the two have nothing in common) to 1. Both answers, lips apart and closed, go through the same map; how
-    probable closed lips are stays as it is.
+    from 0 (the two have nothing in common) to 1. The largest, opening the jaw, keeps its size: it is what all people
+    share, and regression would make it small wherever it is in doubt. Both answers, lips apart and closed, go through
+    the same map; how probable closed lips are stays as it is.
 
     Args:
         encoder: in evaluation mode.
@@ -34,6 +34,7 @@ def calibrated(encoder: AudioEncoder, pairs: Sequence[tuple[NDArray[np.float32],
     _, _, ways = torch.linalg.svd(seen - rest, full_matrices=False)
     found, true = (heard - centre) @ ways.T, (seen - rest) @ ways.T
     gain = ((found * true).sum(dim=0) / found.square().sum(dim=0).clamp(min=1e-9)).clamp(0.0, 1.0)
+    gain[0] = 1.0
     change = ways.T @ (gain[:, None] * ways)
     result = AudioEncoder(encoder.config)
     result.load_state_dict(encoder.state_dict())

@@ -59,7 +59,7 @@ class FieldTrainConfig:
     """Learning rates decay exponentially to this share."""
     condition_noise: float = 0.1
     """Standard deviation of noise on the condition, in units of the field's ``condition_std``."""
-    audio_share: float = 0.25
+    audio_share: float = 0.5
     """Share of steps whose mouth is driven by the audio code instead of the tracked mouth code."""
     matte_weight: float = 0.05
     distortion_weight: float = 5e-4
@@ -72,7 +72,7 @@ class FieldTrainConfig:
     refine_colour: bool = True
     pose_weight: float = 1.0
     """Pulls each frame's refined pose towards the tracked one (per radian^2 and per (0.1 m)^2)."""
-    blink_share: float = 4.0
+    blink_share: float = 6.0
     """How much more often a frame with closed eyes is looked at than one with open eyes: blinks are short."""
     open_share: float = 1.0
     """The same for the most open mouth: teeth and tongue show in few frames."""

@@ -15,7 +15,7 @@ from dfanerf_rt.audio.corpus import Corpus
 from dfanerf_rt.audio.speech import SAMPLE_RATE_HZ, Phoneme
 from dfanerf_rt.audio.visemes import viseme_track
 from dfanerf_rt.face.model import FaceModel
-from dfanerf_rt.train.sync import Pair, SyncTraining
+from dfanerf_rt.train.sync_corpus import Pair, SyncTraining
 
 PRETRAINING = SyncTraining(
     batch=48,

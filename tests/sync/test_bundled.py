@@ -15,7 +15,7 @@ from dfanerf_rt.evaluate.articulation import closures, speech_mean
 from dfanerf_rt.sync import model as sync_model
 from dfanerf_rt.sync.model import LIVE_LOOKAHEAD_MS, AudioEncoder, encode_audio
 from dfanerf_rt.train.speech import lip_codes, rest_code
-from dfanerf_rt.train.sync import opening_of
+from dfanerf_rt.train.sync_corpus import opening_of
 
 TEXT = "Ho comprato una bambola per mia nipote, ma il bambino preferisce la pompa dei pompieri e un piccolo albero."
 

@@ -14,7 +14,7 @@ from dfanerf_rt.evaluate.lips import correlation
 from dfanerf_rt.sync.model import LIVE_LOOKAHEAD_MS, AudioEncoder, encode_audio
 from dfanerf_rt.sync.offset import offset_errors
 from dfanerf_rt.train.pipeline import person_attributes
-from dfanerf_rt.train.sync import opening_of
+from dfanerf_rt.train.sync_corpus import opening_of
 
 pytestmark = pytest.mark.slow
 

@@ -25,7 +25,8 @@ from dfanerf_rt.train.loop import Loop, never_stop
 from dfanerf_rt.train.person_motion import PersonalTraining
 from dfanerf_rt.train.pipeline import person_attributes, train_avatar
 from dfanerf_rt.train.presets import PRESETS
-from dfanerf_rt.train.sync import FINE_TUNING, train_sync
+from dfanerf_rt.train.sync import train_sync
+from dfanerf_rt.train.sync_corpus import FINE_TUNING
 from tests.clip.odd_clips import black, busy_background, frozen, glasses, repainted, without_matte
 
 BLACK, FROZEN_FRAMES, UNMATTED = range(10, 16), range(40, 50), range(80, 95)

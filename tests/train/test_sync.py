@@ -7,7 +7,8 @@ import torch
 from dfanerf_rt.attributes.model import AttributeModel, mouth_opening
 from dfanerf_rt.errors import ClipError
 from dfanerf_rt.sync.model import SyncConfig, encode_audio
-from dfanerf_rt.train.sync import SyncTraining, resting_code, train_on_pairs, train_sync
+from dfanerf_rt.train.sync import train_on_pairs, train_sync
+from dfanerf_rt.train.sync_corpus import SyncTraining, resting_code
 
 QUICK = SyncTraining(steps=250, batch=16, n_variants=4, dropout=0.1)
 ANYBODY = AttributeModel().eval().requires_grad_(False)
