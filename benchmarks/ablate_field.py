@@ -78,9 +78,11 @@ INGREDIENTS: dict[str, Change] = {
     "no torso of its own": training(own_torso=False),
     "no noise on the condition": training(condition_noise=0.0),
     "tracked codes alone": training(audio_share=0.0),
+    "sound in a quarter of the steps": training(audio_share=0.25),
     "blended tables as fast as the first": training(learning_rate_blend=1e-2),
     "every sample in every step": training(least_weight=0.0),
     "finest level of 384 cells": field(max_resolution=384),
+    "twelve blended tables": field(n_blend=12),
 }
 VARIANTS = {**CONDITIONING, **INGREDIENTS}
 COLUMNS = (

@@ -63,7 +63,7 @@ class FieldTrainConfig:
     """Share of steps whose mouth is driven by the audio code instead of the tracked mouth code."""
     matte_weight: float = 0.05
     distortion_weight: float = 5e-4
-    structure_weight: float = 0.02
+    structure_weight: float = 0.03
     """Of the structural loss over a patch, which keeps edges sharp."""
     structure_from: float = 0.5
     """Share of the training after which the structural loss counts: before, it keeps fog from becoming surfaces."""
