@@ -9,24 +9,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dfanerf_rt.sync.model import AudioEncoder, encode_audio
 from dfanerf_rt.train.sync_corpus import Pair
 
 
 @torch.no_grad()
-def calibrated(encoder: AudioEncoder, pairs: Sequence[Pair]) -> AudioEncoder:
+def calibrated(encoder: AudioEncoder, pairs: Sequence[Pair], closed: Tensor) -> AudioEncoder:
     """The same encoder with codes that fit a person's best, one gain for each way that the person's mouth moves.
 
     The ways are the principal components of the mouth codes. A gain is what regression of the one on the other says,
     from 0 (the two have nothing in common) to 1. The largest, opening the jaw, keeps its size: it is what all people
-    share, and regression would make it small wherever it is in doubt. Both answers, lips apart and closed, go through
-    the same map; how probable closed lips are stays as it is.
+    share, and regression would make it small wherever it is in doubt. This is for lips apart; lips that are closed
+    begin as the person's, so that silence closes them. How probable closed lips are stays as it is.
 
     Args:
         encoder: in evaluation mode.
         pairs: sound and mouth codes of the person.
+        closed: (code_dim,) code of the person's closed mouth.
     """
     heard = torch.cat([encode_audio(encoder.undecided(), samples, len(codes)) for samples, codes in pairs])
     seen = torch.cat([codes for _, codes in pairs])
@@ -41,7 +42,8 @@ def calibrated(encoder: AudioEncoder, pairs: Sequence[Pair]) -> AudioEncoder:
     last, mean = result.head[-1], result.code_mean
     assert isinstance(last, nn.Conv1d) and last.bias is not None
     dim = encoder.config.code_dim
-    for rows in (slice(0, dim), slice(dim, 2 * dim)):
-        last.weight[rows] = (change @ last.weight[rows, :, 0])[..., None]
-        last.bias[rows] = change @ (last.bias[rows] + mean - centre) + rest - mean
+    last.bias[:dim] = change @ (last.bias[:dim] + mean - centre) + rest - mean
+    last.weight[:dim] = (change @ last.weight[:dim, :, 0])[..., None]
+    last.bias[dim : 2 * dim] = closed - mean
+    last.weight[dim : 2 * dim] = 0.0
     return result.eval().requires_grad_(False)

@@ -68,7 +68,7 @@ def train_sync(
         for part in good_stretches(tracked, training.segment_frames)
     ]
     if init is not None and training.calibrate and pairs:
-        init = calibrated(init, pairs)
+        init = calibrated(init, pairs, rest)
     return train_on_pairs(pairs, rest, attributes, config, training, init, budget_s, seed, on_progress, should_stop)
 
 
