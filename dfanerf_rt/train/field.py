@@ -41,7 +41,7 @@ class FieldTrainConfig:
     """Settings of the field's training."""
 
     n_steps: int = 12_000
-    budget_s: float = 780.0
+    budget_s: float = 900.0
     frames_per_step: int = 1
     samples_per_step: int = 25_000
     """Rays are added or left out so that a step costs about this many samples, whatever the occupancy."""
