@@ -10,19 +10,19 @@ import numpy as np
 import torch
 
 from dfanerf_rt.attributes.model import AttributeModel
-from dfanerf_rt.clip.format import SAMPLE_RATE_HZ
 from dfanerf_rt.face.model import FaceModel
 from dfanerf_rt.face.track import Track
-from dfanerf_rt.sync.model import FRAME_SAMPLES, AudioEncoder, encode_audio
+from dfanerf_rt.sync.model import CODES_PER_SECOND, AudioEncoder, encode_audio
 from dfanerf_rt.sync.offset import MAX_OFFSET_FRAMES, Lateness, lateness, similarity_matrix
 
 MIN_CONFIDENCE = 0.1
 MAX_ERROR_FRAMES = 0.5
 """Of nine seconds and more, real clips in step pass these two always, lips with other words in two of a hundred
 cases (and a peak at the end of the search not at all)."""
+MOST_FRAMES = 7500
+"""Five minutes from the beginning are looked at: every frame is compared with every other."""
 LEAST_FRAMES = 0.5
 """Less than this is in step: nobody sees it, and the encoder's own bias is not far below."""
-FRAMES_PER_SECOND = SAMPLE_RATE_HZ / FRAME_SAMPLES
 
 
 @torch.no_grad()
@@ -38,11 +38,11 @@ def sound_lateness(samples: np.ndarray, track: Track, model: FaceModel) -> Laten
         None where the clip is too short to say.
     """
     neutral = model.landmarks(track.identity, torch.zeros(track.expression.shape[1]))
-    mouth_code, _ = AttributeModel.bundled().for_person(neutral).encode(track.landmarks)
+    mouth_code, _ = AttributeModel.bundled().for_person(neutral).encode(track.landmarks[:MOST_FRAMES])
     judge = AudioEncoder.bundled()
     audio_code = encode_audio(judge, samples, len(mouth_code))
     matrix = similarity_matrix(judge.comparable(audio_code), judge.comparable(mouth_code))
-    return lateness(matrix, (track.confidence > 0).numpy()[: len(matrix)])
+    return lateness(matrix, track.confidence[: len(matrix)].numpy() > 0)
 
 
 def is_certain(found: Lateness) -> bool:
@@ -55,7 +55,7 @@ def to_move_ms(found: Lateness | None) -> float:
     """By how much the sound is to be brought forward, milliseconds; 0 where it is in step or nothing is certain."""
     if found is None or not is_certain(found) or abs(found.frames) < LEAST_FRAMES:
         return 0.0
-    return 1000.0 / FRAMES_PER_SECOND * found.frames
+    return 1000.0 / CODES_PER_SECOND * found.frames
 
 
 def sound_report(found: Lateness | None, moved_ms: float) -> str:
@@ -67,7 +67,7 @@ def sound_report(found: Lateness | None, moved_ms: float) -> str:
             f"sound: it hardly fits the lips (confidence {found.confidence:.2f}); if somebody else speaks, or music "
             "plays, train on another clip or pass --no-audio"
         )
-    late_ms, error_ms = (1000.0 / FRAMES_PER_SECOND * value for value in (found.frames, found.error_frames))
+    late_ms, error_ms = (1000.0 / CODES_PER_SECOND * value for value in (found.frames, found.error_frames))
     how = f"{abs(late_ms):.0f} ms {'late' if late_ms > 0 else 'early'} to the lips, +/- {error_ms:.0f} ms"
     done = "moved to fit them" if moved_ms else "in step, left as it is"
     return f"sound: {how} (confidence {found.confidence:.2f}); {done}"

@@ -15,7 +15,7 @@ from dfanerf_rt.clip.crop import Crop, choose_crop
 from dfanerf_rt.clip.format import Clip, ClipMeta, ClipWriter
 from dfanerf_rt.clip.judge import FrameJudge
 from dfanerf_rt.clip.judgement import GOOD, Judgement
-from dfanerf_rt.clip.lip_sync import FRAMES_PER_SECOND, sound_lateness, sound_report, to_move_ms
+from dfanerf_rt.clip.lip_sync import sound_lateness, sound_report, to_move_ms
 from dfanerf_rt.clip.matting import mattes
 from dfanerf_rt.clip.observe import Observed, check_observed, observe, whole_faces
 from dfanerf_rt.clip.video import probe_video, read_audio, read_video
@@ -23,6 +23,7 @@ from dfanerf_rt.errors import ClipError
 from dfanerf_rt.face.fit import FitConfig, FitResult, View, fit_track
 from dfanerf_rt.face.model import FaceModel
 from dfanerf_rt.face.track import Track
+from dfanerf_rt.sync.model import CODES_PER_SECOND
 
 Progress = Callable[[float, str], None]
 HELD_OUT_SHARE = 1 / 11
@@ -185,16 +186,19 @@ def _write_sound(
     video: Path, track: Track, model: FaceModel, config: PrepareConfig, writer: ClipWriter
 ) -> tuple[float, str]:
     """Write the sound, in step with the lips; returns by how much it was late, milliseconds, and a line about it."""
-    n_frames = len(track.confidence)
+    n_frames, late_ms = len(track.confidence), config.sound_late_ms or 0.0
+    samples = read_audio(video, n_frames, config.fps, late_ms)
     if config.sound_late_ms is not None:
-        late_ms, line = config.sound_late_ms, f"sound: taken to be {config.sound_late_ms:g} ms late, as you said"
-    elif config.fps != FRAMES_PER_SECOND:
-        late_ms, line = 0.0, f"sound: left as it is; lips are compared at {FRAMES_PER_SECOND:g} frames a second alone"
+        line = f"sound: taken to be {late_ms:g} ms late, as you said"
+    elif config.fps != CODES_PER_SECOND:
+        line = f"sound: left as it is; lips are compared at {CODES_PER_SECOND:g} frames a second alone"
     else:
-        found = sound_lateness(read_audio(video, n_frames, config.fps), track, model)
+        found = sound_lateness(samples, track, model)
         late_ms = to_move_ms(found)
         line = sound_report(found, late_ms)
-    writer.write_audio(read_audio(video, n_frames, config.fps, late_ms))
+        if late_ms:
+            samples = read_audio(video, n_frames, config.fps, late_ms)
+    writer.write_audio(samples)
     return late_ms, line
 
 

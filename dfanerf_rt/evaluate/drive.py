@@ -14,9 +14,9 @@ from dfanerf_rt.avatar import Avatar
 from dfanerf_rt.clip.format import Clip
 from dfanerf_rt.errors import AvatarError, BackendUnavailable
 from dfanerf_rt.evaluate.report import Detect, Evaluation, Progress, RenderFrame, evaluate_rows
-from dfanerf_rt.evaluate.sync_confidence import CODES_PER_SECOND, add_sync_confidence
+from dfanerf_rt.evaluate.sync_confidence import add_sync_confidence
 from dfanerf_rt.render.session import RenderSession
-from dfanerf_rt.sync.model import AudioEncoder, SyncConfig, encode_audio
+from dfanerf_rt.sync.model import CODES_PER_SECOND, AudioEncoder, SyncConfig, encode_audio
 
 MAX_ASPECT_DIFFERENCE = 0.01
 MAX_FOCAL_DIFFERENCE = 0.02

@@ -10,10 +10,8 @@ from dfanerf_rt.attributes.model import AttributeModel
 from dfanerf_rt.clip.format import Clip
 from dfanerf_rt.evaluate.report import Evaluation
 from dfanerf_rt.face.rotation import rotation_matrix
-from dfanerf_rt.sync.model import AudioEncoder, encode_audio
+from dfanerf_rt.sync.model import CODES_PER_SECOND, AudioEncoder, encode_audio
 from dfanerf_rt.sync.offset import best_offset, similarity_matrix
-
-CODES_PER_SECOND = 25.0
 
 
 def add_sync_confidence(evaluation: Evaluation, clip: Clip, attributes: AttributeModel) -> None:

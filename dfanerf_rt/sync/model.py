@@ -23,6 +23,8 @@ from dfanerf_rt.files import check_tensors, from_json_object, load_tensors, save
 
 FRAME_SAMPLES = 640
 """Samples per video frame: 16 kHz at 25 fps."""
+CODES_PER_SECOND = 25.0
+"""One code a video frame."""
 FEATURES_PER_FRAME = 4
 LIVE_LOOKAHEAD_MS = 100.0
 """What a live avatar waits for where nobody says otherwise."""

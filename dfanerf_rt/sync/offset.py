@@ -73,13 +73,13 @@ def similarity_matrix(audio_code: Tensor, mouth_code: Tensor, window: int = WIND
 
 
 def best_offset(
-    matrix: np.ndarray, rows: slice = slice(None), late: int = 0, max_offset: int = MAX_OFFSET_FRAMES
+    matrix: np.ndarray, rows: slice | np.ndarray = slice(None), late: int = 0, max_offset: int = MAX_OFFSET_FRAMES
 ) -> SyncOffset:
     """The offset at which lips and sound agree best.
 
     Args:
         matrix: from :func:`similarity_matrix`.
-        rows: the lips to look at.
+        rows: the lips to look at, as an index.
         late: frames by which the sound is taken to be late on top of what it is: a test of the search itself.
         max_offset: offsets from -max_offset to max_offset are tried; those with fewer than 10 pairs count as -1.
     """
@@ -132,25 +132,17 @@ def lateness(matrix: np.ndarray, rows: np.ndarray | None = None) -> Lateness | N
         rows: (len(matrix),) bool, lips that count; all by default.
 
     Returns:
-        None where there are less than eight seconds of lips, or none can be placed: nothing can be said.
+        None where there are less than eight seconds of lips: nothing can be said.
     """
     lips = np.arange(len(matrix))[slice(None) if rows is None else rows]
     n_stretches = len(lips) // STRETCH_FRAMES
     if n_stretches < MIN_STRETCHES:
         return None
-    offsets = np.arange(-MAX_OFFSET_FRAMES, MAX_OFFSET_FRAMES + 1)
-    sound = lips[:, None] + offsets
-    inside = (sound >= 0) & (sound < matrix.shape[1])
-    values = np.where(inside, matrix[lips[:, None], sound.clip(0, matrix.shape[1] - 1)], 0.0)
-    parts = [
-        (part.sum(0), there.sum(0))
-        for part, there in zip(np.array_split(values, n_stretches), np.array_split(inside, n_stretches), strict=True)
-    ]
-    total, count = (np.sum([part[k] for part in parts], axis=0) for k in (0, 1))
-    mean = total / count
-    without = np.array([_peak((total - part) / (count - there)) for part, there in parts])
+    whole = best_offset(matrix, lips)
+    stretches = np.array_split(lips, n_stretches)
+    without = np.array([_peak(best_offset(matrix, np.setdiff1d(lips, part)).similarity) for part in stretches])
     error = float(np.sqrt((n_stretches - 1) / n_stretches * ((without - without.mean()) ** 2).sum()))
-    return Lateness(_peak(mean), error, float(mean.max() - np.median(mean)))
+    return Lateness(_peak(whole.similarity), error, whole.confidence)
 
 
 def _peak(similarity: np.ndarray) -> float:

@@ -29,11 +29,12 @@ def calibrated(encoder: AudioEncoder, pairs: Sequence[Pair], closed: Tensor) -> 
         pairs: sound and mouth codes of the person.
         closed: (code_dim,) code of the person's closed mouth.
     """
-    heard = torch.cat([encode_audio(encoder.undecided(), samples, len(codes)) for samples, codes in pairs])
+    undecided = encoder.undecided()
+    heard = torch.cat([encode_audio(undecided, samples, len(codes)) for samples, codes in pairs])
     seen = torch.cat([codes for _, codes in pairs])
-    centre, rest = heard.mean(dim=0), seen.mean(dim=0)
-    _, _, ways = torch.linalg.svd(seen - rest, full_matrices=False)
-    found, true = (heard - centre) @ ways.T, (seen - rest) @ ways.T
+    of_heard, of_seen = heard.mean(dim=0), seen.mean(dim=0)
+    _, _, ways = torch.linalg.svd(seen - of_seen, full_matrices=False)
+    found, true = (heard - of_heard) @ ways.T, (seen - of_seen) @ ways.T
     gain = ((found * true).sum(dim=0) / found.square().sum(dim=0).clamp(min=1e-9)).clamp(0.0, 1.0)
     gain[0] = 1.0
     change = ways.T @ (gain[:, None] * ways)
@@ -42,7 +43,7 @@ def calibrated(encoder: AudioEncoder, pairs: Sequence[Pair], closed: Tensor) -> 
     last, mean = result.head[-1], result.code_mean
     assert isinstance(last, nn.Conv1d) and last.bias is not None
     dim = encoder.config.code_dim
-    last.bias[:dim] = change @ (last.bias[:dim] + mean - centre) + rest - mean
+    last.bias[:dim] = change @ (last.bias[:dim] + mean - of_heard) + of_seen - mean
     last.weight[:dim] = (change @ last.weight[:dim, :, 0])[..., None]
     last.bias[dim : 2 * dim] = closed - mean
     last.weight[dim : 2 * dim] = 0.0

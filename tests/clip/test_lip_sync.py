@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dfanerf_rt.attributes.model import AttributeModel
+from dfanerf_rt.clip import lip_sync
 from dfanerf_rt.clip.format import read_wav
 from dfanerf_rt.clip.lip_sync import sound_lateness, sound_report, to_move_ms
 from dfanerf_rt.clip.prepare import PrepareConfig, prepare
@@ -77,3 +78,15 @@ def test_less_than_half_a_frame_is_in_step() -> None:
 def test_an_impossible_lateness_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ClipError, match="sound_late_ms is 90000"):
         prepare(tmp_path / "none.mp4", tmp_path / "clip", PrepareConfig(sound_late_ms=90_000.0))
+
+
+def test_of_a_long_clip_the_beginning_is_looked_at(
+    spoken: tuple[np.ndarray, Track], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lip_sync, "MOST_FRAMES", 225)
+    late = np.roll(spoken[0], 120 * 16)
+    late[225 * 640 :] = 0.0
+    found = sound_lateness(late, spoken[1], FaceModel.bundled())
+    assert to_move_ms(found) == pytest.approx(120, abs=8)
+    monkeypatch.setattr(lip_sync, "MOST_FRAMES", 75)
+    assert sound_lateness(late, spoken[1], FaceModel.bundled()) is None
