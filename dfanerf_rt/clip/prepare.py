@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -111,7 +111,7 @@ def prepare(
         landmarks = crop.points(faces)
         n_frames = len(landmarks)
         # fitted before the pictures are cut out, because the fit says which frames are worth showing
-        fitted = _fit(observed, crop, landmarks, model, config, progress)
+        fitted = _fit(video, observed, crop, landmarks, model, config, progress)
         late_ms, sound = _write_sound(video, fitted.track, model, config, writer) if config.audio else (0.0, "no sound")
         errors = fitted.error_px[~fitted.error_px.isnan()].numpy()
         median, p95 = (float(value) for value in np.quantile(errors, (0.5, 0.95)))
@@ -172,14 +172,23 @@ def _view(observed: Observed, crop: Crop) -> View:
 
 
 def _fit(
-    observed: Observed, crop: Crop, landmarks: np.ndarray, model: FaceModel, config: PrepareConfig, progress: Progress
+    video: Path,
+    observed: Observed,
+    crop: Crop,
+    landmarks: np.ndarray,
+    model: FaceModel,
+    config: PrepareConfig,
+    progress: Progress,
 ) -> FitResult:
     short_side = min(observed.info.width, observed.info.height) * crop.scale
 
     def report(share: float, message: str) -> None:
         progress(_OBSERVED + (_FITTED - _OBSERVED) * share, f"fitting {message}")
 
-    return fit_track(model, landmarks, _view(observed, crop), short_side, config.fit, report)
+    def pictures() -> Iterator[np.ndarray]:
+        return (crop.apply(frame) for frame in read_video(video, config.fps)[1])
+
+    return fit_track(model, landmarks, _view(observed, crop), short_side, config.fit, report, pictures)
 
 
 def _write_sound(

@@ -1,9 +1,11 @@
 """Joint fit of one face over a whole clip: identity, focal length, expression, pose and eye closure (paper eq. 1).
 
-Two stages of Gauss-Newton on robust reprojection errors of MediaPipe's landmarks. The first looks at frames spread over
-the clip and finds what all frames share: identity, focal length, and where this person's landmarks differ from the
-model's. The second keeps those and finds pose and expression of every frame together, tied in time (second differences
-of the pose, first of the expression), expressions in the box [0, 1] and sparse. Because expressions cost what they
+Three stages of Gauss-Newton. The first looks at frames spread over the clip and finds what all frames share: identity,
+focal length, and where this person's landmarks differ from the model's. The second keeps those and finds pose and
+expression of every frame together from robust reprojection errors of MediaPipe's landmarks, tied in time (second
+differences of the pose, first of the expression), expressions in the box [0, 1] and sparse. The third, where there are
+pictures, moves the poses until the pictures agree (:mod:`dfanerf_rt.face.fit_photometric`), and finds the expressions
+again about those poses. Because expressions cost what they
 weigh while identity is paid once, what is always there becomes identity, and what comes and goes expression.
 """
 
@@ -11,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 
@@ -32,6 +34,7 @@ from dfanerf_rt.face.fit_normal import (
     normal_equations,
     residuals,
 )
+from dfanerf_rt.face.fit_photometric import PhotometricConfig, Pictures, PoseByPictures
 from dfanerf_rt.face.fit_points import FitPoints, expression_change_std, expression_cost
 from dfanerf_rt.face.fit_pose import eye_closure, pose_by_points
 from dfanerf_rt.face.fit_solve import free_in_box, smoothness, solve_in_time, solve_shared
@@ -77,6 +80,8 @@ class FitConfig:
     fov_log_std: float = 0.25
     """One view tells little of the focal length: it stays near this field of view of the picture's shorter side."""
     fov_range_deg: tuple[float, float] = (15.0, 50.0)
+    photometric: PhotometricConfig | None = field(default_factory=PhotometricConfig)
+    """Of the third stage; None leaves the poses as the landmarks have them."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +109,9 @@ def fit_track(
     short_side_px: float | None = None,
     config: FitConfig | None = None,
     progress: Progress | None = None,
+    pictures: Pictures | None = None,
 ) -> FitResult:
-    """Fit a face model to the landmarks of a clip.
+    """Fit a face model to the landmarks of a clip, and its poses to the pictures.
 
     Args:
         model: the 3DMM.
@@ -114,6 +120,7 @@ def fit_track(
         short_side_px: shorter side of the whole picture at this scale, where ``view`` is a crop of it.
         config: weights.
         progress: called with a share in [0, 1] and a word.
+        pictures: gives the T pictures, of ``view``; without them the poses are those of the landmarks.
 
     Raises:
         ShapeError: landmarks of another shape, or no frame with a face.
@@ -127,7 +134,7 @@ def fit_track(
         raise ShapeError("no frame has landmarks")
     fitter = _Fitter(model, landmarks, trusted, view, short_side_px or view.width, config, progress or _silent)
     with torch.no_grad(), one_thread():
-        return fitter.run()
+        return fitter.run(pictures)
 
 
 def _silent(share: float, message: str) -> None:
@@ -164,11 +171,18 @@ class _Fitter:
         )
         self.expression_weight = (config.change_std * expression_change_std()).double() ** -2
 
-    def run(self) -> FitResult:
-        start = self._start()
-        shared = self._fit_shared(start)
-        whole = self._fit_frames(shared)
+    def run(self, pictures: Pictures | None) -> FitResult:
+        whole = self._fit_frames(self._fit_shared(self._start()), self._within(0.2, 0.5))
+        photometric = self.config.photometric
+        if pictures is not None and photometric is not None:
+            by_pictures = PoseByPictures(self.model, whole, self.trusted, self.view, self.pose_weight, photometric)
+            report = self._within(0.5, 0.9)
+            whole.pose = by_pictures.refine(pictures, lambda share: report(share, "poses to the pictures"))
+            whole = self._fit_frames(whole, self._within(0.9, 1.0), hold_pose=True)
         return self._result(whole)
+
+    def _within(self, start: float, end: float) -> Progress:
+        return lambda share, message: self.progress(start + (end - start) * share, message)
 
     def _start(self) -> Unknowns:
         points = self.points
@@ -191,7 +205,7 @@ class _Fitter:
         now, seen, closure = start.frames(chosen), self.seen.frames(chosen), self.closure[chosen]
         damping = 1e-2
         for step in range(config.shared_steps + config.offset_steps):
-            self.progress(0.4 * step / (config.shared_steps + config.offset_steps), "identity and camera")
+            self.progress(0.2 * step / (config.shared_steps + config.offset_steps), "identity and camera")
             # errors of the first guess are no outliers: the robust scale shrinks to its value over some steps
             scale_px = max(config.scale_px, config.first_scale_px * 0.75**step)
             # identity has said its part before the offsets, or it would drift towards whatever suits them
@@ -252,7 +266,7 @@ class _Fitter:
         prior += (focal_error / config.fov_log_std) ** 2
         return self._frames_cost(now, seen, closure, scale_px) + 0.5 * share * prior
 
-    def _fit_frames(self, start: Unknowns) -> Unknowns:
+    def _fit_frames(self, start: Unknowns, progress: Progress, hold_pose: bool = False) -> Unknowns:
         """Pose and expression of every frame, in overlapping chunks of a long clip."""
         config, n_frames = self.config, len(start.pose)
         pose, expression = start.pose.clone(), start.expression.clone()
@@ -265,17 +279,24 @@ class _Fitter:
                 start.frames(part),
                 self.seen.frames(part),
                 self.closure[part],
-                partial(self._report_chunk, chunk, n_chunks),
+                partial(self._report_chunk, progress, chunk, n_chunks),
+                hold_pose,
             )
             pose[first:last] = fitted.pose[first - low : last - low]
             expression[first:last] = fitted.expression[first - low : last - low]
         return Unknowns(start.identity, start.offset, start.log_focal, pose, expression)
 
-    def _report_chunk(self, chunk: int, n_chunks: int, share: float) -> None:
-        self.progress(0.4 + 0.6 * (chunk + share) / n_chunks, "pose and expression")
+    @staticmethod
+    def _report_chunk(progress: Progress, chunk: int, n_chunks: int, share: float) -> None:
+        progress((chunk + share) / n_chunks, "pose and expression")
 
     def _fit_chunk(
-        self, now: Unknowns, seen: Observation, closure: Tensor, report: Callable[[float], None]
+        self,
+        now: Unknowns,
+        seen: Observation,
+        closure: Tensor,
+        report: Callable[[float], None],
+        hold_pose: bool,
     ) -> Unknowns:
         config = self.config
         cost = self._cost(now, seen, closure)
@@ -288,6 +309,7 @@ class _Fitter:
             gradient[:, :N_POSE] += smoothness(now.pose.double(), self.pose_weight, 2)[1]
             gradient[:, N_POSE:] += smoothness(now.expression.double(), self.expression_weight, 1)[1]
             free = free_in_box(now.expression, gradient)
+            free[:, :N_POSE] &= not hold_pose
             direction = solve_in_time(hessian, gradient, free, self.pose_weight, self.expression_weight).float()
             for length in (1.0, 0.5, 0.25, 0.1):
                 pose = now.pose + length * direction[:, :N_POSE]
