@@ -66,7 +66,7 @@ CONDITIONING: dict[str, Change] = {
 }
 INGREDIENTS: dict[str, Change] = {
     "no pose refinement": training(refine_pose=False),
-    "mouth and eyes no oftener": sampling(mouth_share=0.0, eyes_share=0.0),
+    "mouth and eyes no oftener": sampling(mouth_share=0.0, eyes_share=0.0, closed_eyes_share=0.0),
     "open mouths and blinks no oftener": training(blink_share=0.0, open_share=0.0),
     "no structural loss": training(structure_weight=0.0),
     "structural loss from the start": training(structure_from=0.0),

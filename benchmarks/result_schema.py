@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/result_schema.py FILE...        checks files; names the first fault
 
 A document is ``{"kind": KIND, "machine": {...}, "results": [row, ...]}`` with a KIND of "render", "ops", "sync",
-"lips", "motion", "field", "live", "train" or "presenter"; more keys may stand beside them.
+"lips", "motion", "field", "live", "train", "presenter" or "track"; more keys may stand beside them.
 """
 
 from __future__ import annotations
@@ -153,6 +153,14 @@ PRESENTER_ROW: dict[str, Types] = {
 }
 """Keys of a row of ``tools/build_presenter.py --json``: ``measure`` of a row of ``dfanerf evaluate``, of "file", or of
 "build", minutes."""
+TRACK_ROW: dict[str, Types] = {
+    "clip": (str,),
+    "stage": (str,),
+    "frames": (int,),
+    "measure": (str,),
+    "value": (float,),
+}
+"""Keys of a row of ``bench_track.py --json``; pixels are those of a picture 512 wide."""
 ROWS = {
     "render": RENDER_ROW,
     "ops": OPS_ROW,
@@ -163,6 +171,7 @@ ROWS = {
     "live": LIVE_ROW,
     "train": TRAIN_ROW,
     "presenter": PRESENTER_ROW,
+    "track": TRACK_ROW,
 }
 
 

@@ -72,7 +72,7 @@ class FieldTrainConfig:
     refine_colour: bool = True
     pose_weight: float = 1.0
     """Pulls each frame's refined pose towards the tracked one (per radian^2 and per (0.1 m)^2)."""
-    blink_share: float = 6.0
+    blink_share: float = 12.0
     """How much more often a frame with closed eyes is looked at than one with open eyes: blinks are short."""
     open_share: float = 1.0
     """The same for the most open mouth: teeth and tongue show in few frames."""

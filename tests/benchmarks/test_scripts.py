@@ -245,6 +245,23 @@ def test_plot_of_the_committed_results_and_of_none(tmp_path: Path, capsys: pytes
     assert "plot: " in capsys.readouterr().err
 
 
+def test_true_motion_of_a_rendered_head(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("mediapipe", reason="mediapipe is not installed")
+    import bench_track
+    from result_schema import read_results
+
+    from dfanerf_rt.avatar import Avatar
+    from dfanerf_rt.clip.rendered import render_clip
+
+    clip = render_clip(tmp_path / "clip", Avatar.bundled("presenter"), 40, 192)
+    out = tmp_path / "track.json"
+    assert bench_track.main(["--clips", str(clip.root), "--json", str(out)]) == 0
+    rows = {(row["stage"], row["measure"]): row["value"] for row in read_results(out)["results"]}
+    assert rows["landmarks and pictures", "motion_error_px"] < rows["landmarks", "motion_error_px"] < 3.0
+    assert bench_track.main(["--clips", str(tmp_path / "none")]) == 2
+    assert "bench_track: " in capsys.readouterr().err
+
+
 def test_preparation(shared_data: Path, tmp_path: Path) -> None:
     from dfanerf_rt.clip.video import read_video
     from tests.clip.made_videos import write_video

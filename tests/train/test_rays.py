@@ -31,6 +31,25 @@ def test_half_of_the_rays_meet_the_mouth(tiny_clip: Clip, store: FrameStore) -> 
     assert float(inside[500:].float().mean()) < 0.3
 
 
+def test_closed_eyes_are_looked_at_more(tiny_clip: Clip) -> None:
+    store, opened, closed = FrameStore(tiny_clip, range(10), SamplingConfig()), 3, 4
+    assert store.closure[closed] < 0.1
+    store.closure[closed] = 1.0  # no blink in so short a clip
+
+    def share(frame: int, pixels: torch.Tensor) -> float:
+        x, y = (pixels % store.width).float(), (pixels // store.width).float()
+        low_x, low_y, high_x, high_y = store.boxes["eyes"][frame].floor().tolist()
+        return float(((x >= low_x) & (x <= high_x) & (y >= low_y) & (y <= high_y)).float().mean())
+
+    draws = torch.Generator().manual_seed(0)
+    rays = {frame: share(frame, store.sample(frame, 4000, draws)) for frame in (opened, closed)}
+    assert rays[closed] > rays[opened] + 0.15
+    middles = {
+        frame: sum(share(frame, store.patch(frame, draws)) > 0.2 for _ in range(300)) for frame in (opened, closed)
+    }
+    assert middles[closed] > middles[opened] + 30
+
+
 def test_targets_are_the_pictures_pixels(tiny_clip: Clip, store: FrameStore) -> None:
     pixels = torch.tensor([0, 17 * store.width + 23])
     colour, matte, background = store.targets(2, pixels)
