@@ -1,7 +1,8 @@
 """What each part of the field and of its training is worth: conditioning, and every ingredient switched off in turn.
 
     .venv/bin/python benchmarks/ablate_field.py --clip CLIP --avatar AVATAR [--steps N] [--seeds N] [--threads N]
-                                                [--only NAME ...] [--resume] [--json OUT] [--plot OUT.svg]
+                                                [--landmark-clip CLIP] [--only NAME ...] [--resume] [--json OUT]
+                                                [--plot OUT.svg]
 
 Every variant trains a field on the same clip with the same steps and seed and is scored on the held-out frames, its
 mouth driven by tracked codes and by sound. AVATAR, trained on CLIP, lends everything but the field: attributes, audio
@@ -67,7 +68,9 @@ CONDITIONING: dict[str, Change] = {
 INGREDIENTS: dict[str, Change] = {
     "no pose refinement": training(refine_pose=False),
     "mouth and eyes no oftener": sampling(mouth_share=0.0, eyes_share=0.0, closed_eyes_share=0.0),
-    "open mouths and blinks no oftener": training(blink_share=0.0, open_share=0.0),
+    "open mouths and blinks no oftener": lambda config, settings: sampling(closed_eyes_share=0.0)(
+        config, replace(settings, blink_share=0.0, open_share=0.0)
+    ),
     "no structural loss": training(structure_weight=0.0),
     "structural loss from the start": training(structure_from=0.0),
     "no matte loss": training(matte_weight=0.0),
@@ -84,7 +87,9 @@ INGREDIENTS: dict[str, Change] = {
     "finest level of 384 cells": field(max_resolution=384),
     "twelve blended tables": field(n_blend=12),
 }
-VARIANTS = {**CONDITIONING, **INGREDIENTS}
+BY_LANDMARKS = "poses by landmarks alone"
+"""The default, trained on ``--landmark-clip``."""
+VARIANTS: dict[str, Change] = {**CONDITIONING, **INGREDIENTS}
 COLUMNS = (
     ("recorded", "psnr_db", "PSNR"),
     ("recorded", "face_psnr_db", "face"),
@@ -180,6 +185,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clip", type=Path, required=True, help="folder of 'dfanerf prepare'")
     parser.add_argument("--avatar", required=True, help="trained on the clip")
+    parser.add_argument("--landmark-clip", type=Path, help="the same of 'dfanerf prepare --no-photometric'")
     parser.add_argument("--steps", type=int, default=1500, help="of each training")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
@@ -192,7 +198,11 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(arguments.threads)
     document: dict[str, Any] = {"kind": "field", "machine": machine(), "steps": arguments.steps, "results": []}
     try:
-        bench = Bench(Clip(arguments.clip), Avatar.load(arguments.avatar))
+        avatar = Avatar.load(arguments.avatar)
+        bench = Bench(Clip(arguments.clip), avatar)
+        variants = [(name, bench, VARIANTS[name]) for name in arguments.only]
+        if arguments.landmark_clip:
+            variants.append((BY_LANDMARKS, Bench(Clip(arguments.landmark_clip), avatar), field()))
         document |= {"clip": bench.clip.root.name, "width": bench.clip.meta.width}
         document["base"] = DEFAULT
         if arguments.resume and arguments.json and arguments.json.is_file():
@@ -200,12 +210,13 @@ def main(argv: list[str] | None = None) -> int:
             if held["base"] != DEFAULT:
                 raise ValueError(f"{arguments.json}: its rows start from {held['base']!r}, today's from {DEFAULT!r}")
             document["results"] = held["results"]
-        _run(bench, arguments, document)
+        _run(variants, arguments, document)
     except (DfanerfError, ValueError, json.JSONDecodeError) as fault:
         print(f"ablate_field: {fault}", file=sys.stderr)
         return 2
     lines = [
-        [name, *(mean(document["results"], name, row, measure) for row, measure, _ in COLUMNS)] for name in VARIANTS
+        [name, *(mean(document["results"], name, row, measure) for row, measure, _ in COLUMNS)]
+        for name in (*VARIANTS, BY_LANDMARKS)
     ]
     print(table(["variant", *(heading for *_, heading in COLUMNS)], [line for line in lines if line[1] is not None]))
     if arguments.plot:
@@ -215,17 +226,17 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _run(bench: Bench, arguments: argparse.Namespace, document: dict[str, Any]) -> None:
+def _run(variants: list[tuple[str, Bench, Change]], arguments: argparse.Namespace, document: dict[str, Any]) -> None:
     config, settings = FieldConfig(), FieldTrainConfig(n_steps=arguments.steps)
     if arguments.tiny:
         config = FieldConfig(n_levels=4, log2_table_size=10, max_resolution=32, occupancy_resolution=16, n_steps=24)
         settings = replace(settings, samples_per_step=2000, sampling=SamplingConfig(patch_px=7))
     done = {(result["variant"], result["seed"]) for result in document["results"]}
     for seed in range(arguments.seeds):
-        for name in arguments.only:
+        for name, bench, change in variants:
             if (name, seed) in done:
                 continue
-            trainer, minutes = bench.train(VARIANTS[name](config, settings), seed)
+            trainer, minutes = bench.train(change(config, settings), seed)
             scores = bench.score(trainer, minutes)
             print(f"{name}, seed {seed}: {scores['recorded', 'psnr_db']:.2f} dB, {minutes:.1f} min", file=sys.stderr)
             document["results"] += [

@@ -25,6 +25,8 @@ class PrepareCommand:
     """Side of the square frames in pixels. Left out: 512, or less where the video has less."""
     audio: bool = True
     """--no-audio prepares a silent clip."""
+    photometric: bool = True
+    """--no-photometric leaves the head's poses as the landmarks have them; by default they follow the pictures."""
     sound_late_ms: float | None = None
     """By how much the sound of the video is late to the lips. Left out: found out by the lips, and moved where it is
     certain. 0 leaves it as it is."""
@@ -42,9 +44,15 @@ def run(command: PrepareCommand) -> int:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     from dfanerf_rt.clip.prepare import PrepareConfig, prepare
+    from dfanerf_rt.face.fit import FitConfig
 
     config = PrepareConfig(
-        command.size, command.audio, command.sound_late_ms, consent=command.consent, licence=command.licence
+        command.size,
+        command.audio,
+        command.sound_late_ms,
+        consent=command.consent,
+        licence=command.licence,
+        fit=FitConfig() if command.photometric else FitConfig(photometric=None),
     )
     model = _load_model(command.face_model) if command.face_model is not None else None
     columns = (TextColumn("{task.description:<24}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())

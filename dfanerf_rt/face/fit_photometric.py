@@ -5,7 +5,7 @@ better. Points are strewn over the skin of the fitted face; what they look like,
 reference; and each frame's pose is moved until the frame shows the same under its points: Gauss-Newton with analytic
 derivatives, as Lucas and Kanade (1981) align pictures, here by the rigid motion of a 3DMM. Pictures are band-passed, so
 that light counts little, and compared up to a gain and an offset. Expressions stay as the landmarks have them, and
-points that move with them count less.
+points that a frame's expression moves count less in that frame.
 """
 
 from __future__ import annotations
@@ -36,16 +36,17 @@ class PhotometricConfig:
 
     width_px: int = 256
     """Pictures are scaled down to this before they are compared."""
-    fine_px: float = 1.0
-    coarse_px: float = 12.0
-    """Standard deviations of the two Gaussians whose difference is compared."""
+    fine_px: float = 0.7
+    coarse_px: float = 3.0
+    """Standard deviations of the two Gaussians whose difference is compared: pores, brows and the edges of the nose.
+    What is coarser is shade, which stays with the lamps while the head turns."""
     n_points: int = 4000
     n_independent: float = 400.0
     """Neighbouring points see the same: all of them together are the evidence of this many."""
     still_m: float = 1e-3
-    """Points that expressions move by this (standard deviation) count half."""
-    turn_std_rad: float = 0.012
-    move_std_m: tuple[float, float, float] = (1e-3, 1e-3, 4e-3)
+    """Points that the expression of a frame moves by this, away from where they usually are, count half in it."""
+    turn_std_rad: float = 0.008
+    move_std_m: tuple[float, float, float] = (7e-4, 7e-4, 3e-3)
     """How far the landmarks' pose may be from the truth."""
     reference_frames: int = 400
     rounds: int = 2
@@ -66,8 +67,8 @@ class SkinPoints:
     """(52, P, 3)."""
     normal: Tensor
     """(P, 3) unit length, outwards."""
-    weight: Tensor
-    """(P,) how little expressions move it."""
+    usual: Tensor
+    """(P, 3) with the clip's mean expression."""
 
     @staticmethod
     def on(model: FaceModel, unknowns: Unknowns, config: PhotometricConfig) -> SkinPoints:
@@ -89,11 +90,8 @@ class SkinPoints:
         barycentric = torch.cat([1 - place.sum(1, keepdim=True), place], dim=1)
         mean, id_basis, exp_basis = model.point_bases(model.faces[triangle], barycentric)
         rest = mean + torch.einsum("k,kpi->pi", unknowns.identity, id_basis)
-        centred = unknowns.expression - unknowns.expression.mean(0)
-        covariance = centred.T @ centred / len(centred)
-        variance = torch.einsum("kpi,kl,lpi->p", exp_basis.float(), covariance, exp_basis.float())
-        weight = 1 / (1 + variance / config.still_m**2)
-        return SkinPoints(rest.float(), exp_basis.float(), normal[triangle], weight)
+        usual = rest + torch.einsum("k,kpi->pi", unknowns.expression.mean(0), exp_basis)
+        return SkinPoints(rest.float(), exp_basis.float(), normal[triangle], usual.float())
 
 
 @dataclass(frozen=True)
@@ -211,7 +209,8 @@ class PoseByPictures:
         normal = torch.einsum("tij,pj->tpi", rotation_matrix(tracked[:, :3]), self.points.normal)
         edge = torch.tensor([picture.shape[3], picture.shape[2]]) - 2.0
         inside = ((pixel > 2) & (pixel < edge)).all(-1)
-        weight = self.points.weight * (normal * towards).sum(-1).clamp(min=0) * inside * self.trusted[numbers, None]
+        still = 1 / (1 + (head - self.points.usual).square().sum(-1) / config.still_m**2)
+        weight = still * (normal * towards).sum(-1).clamp(min=0) * inside * self.trusted[numbers, None]
         return _Frames(picture, head, tracked, weight)
 
     def _project(self, head: Tensor, pose: Tensor) -> tuple[Tensor, Tensor, Tensor]:

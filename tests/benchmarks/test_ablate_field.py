@@ -21,10 +21,11 @@ def test_script(
 
     target, drawn = tmp_path / "field.json", tmp_path / "field.svg"
     options = ["--clip", str(tiny_clip.root), "--avatar", "presenter", "--steps", "3", "--tiny", "--json", str(target)]
+    options += ["--landmark-clip", str(tiny_clip.root)]
     names = ["concat", ablate_field.DEFAULT]
     assert ablate_field.main([*options, "--only", *names, "--plot", str(drawn)]) == 0
     document = read_results(target)
-    assert {row["variant"] for row in document["results"]} == set(names)
+    assert {row["variant"] for row in document["results"]} == {*names, ablate_field.BY_LANDMARKS}
     found = {(row["variant"], row["row"], row["measure"]): row["value"] for row in document["results"]}
     assert 3.0 < found["concat", "recorded", "psnr_db"] < 60.0
     assert found["concat", "field", "mb"] < found[ablate_field.DEFAULT, "field", "mb"]
