@@ -1,6 +1,6 @@
 """Prepare videos and print, as JSON, how much was tracked, how well, and how long it took.
 
-python benchmarks/bench_prepare.py VIDEO... [--size 256] [--keep FOLDER]
+python benchmarks/bench_prepare.py VIDEO... [--size 256] [--no-photometric] [--keep FOLDER]
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from dfanerf_rt.clip.prepare import PrepareConfig, prepare
+from dfanerf_rt.face.fit import FitConfig
 
 
 def main() -> int:
@@ -21,13 +22,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("videos", nargs="+", type=Path)
     parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--no-photometric", action="store_true", help="poses by landmarks alone")
     parser.add_argument("--keep", type=Path, help="folder to keep the prepared clips in, one a video")
     arguments = parser.parse_args()
+    fit = FitConfig(photometric=None) if arguments.no_photometric else FitConfig()
     results = []
     with tempfile.TemporaryDirectory() as temporary:
         for video in arguments.videos:
             out = (arguments.keep or Path(temporary)) / f"{video.stem}_{arguments.size}"
-            made = prepare(video, out, PrepareConfig(size=arguments.size, audio=False))
+            made = prepare(video, out, PrepareConfig(size=arguments.size, audio=False, fit=fit))
             results.append(
                 {
                     "video": video.name,

@@ -58,6 +58,14 @@ def wander(values: torch.Tensor) -> float:
     return float((values - values.mean(0)).square().sum(-1).mean().sqrt())
 
 
+def by_pose(error: torch.Tensor, true_pose: torch.Tensor) -> torch.Tensor:
+    """The part of an error (T, 31, 2) that is linear in the pose (T, 6): the field's ``head_follow`` learns such a map."""
+    centred = (true_pose - true_pose.mean(0)) / true_pose.std(0).clamp(min=1e-6)
+    known = torch.cat([centred, torch.ones(len(centred), 1)], dim=1).double()
+    flat = error.flatten(1).double()
+    return (known @ torch.linalg.lstsq(known, flat).solution).view_as(error)
+
+
 def errors(clip: Clip, fitted: FitResult) -> dict[str, float]:
     """By measure: pixels at a width of 512, degrees, millimetres."""
     found, n_frames = fitted.track, len(fitted.track.head_pose)
@@ -65,8 +73,10 @@ def errors(clip: Clip, fitted: FitResult) -> dict[str, float]:
     true_place = drawn(clip.track.identity, true_pose, clip.meta.focal_px)
     place = drawn(found.identity, found.head_pose, fitted.focal_px)
     away = found.head_pose - true_pose
+    error = place - true_place
     return {
-        "motion_error_px": unit * wander(place - true_place),
+        "motion_error_px": unit * wander(error),
+        "unpredictable_px": unit * wander(error - by_pose(error, true_pose)),
         "rotation_error_deg": float(np.degrees(wander(away[:, :3]))),
         "translation_error_mm": 1e3 * wander(away[:, 3:]),
         "mouth_error_mm": 1e3 * wander(found.landmarks[:, MOUTH] - clip.track.landmarks[:n_frames, MOUTH]),

@@ -104,14 +104,16 @@ class _Reference:
 
 @dataclass(frozen=True)
 class _Frames:
-    """Some frames: pictures (T, 1, H, W) band-passed, expression (T, 52), tracked pose (T, 6), weight of each point
-    (T, P), 0 where it is not seen."""
+    """Some frames, and what the landmarks know of them."""
 
     picture: Tensor
+    """(T, 1, H, W) band-passed luma."""
     points: Tensor
-    """(T, P, 3) head coordinates."""
+    """(T, P, 3) the skin points with each frame's expression, head coordinates."""
     tracked: Tensor
+    """(T, 6) pose by the landmarks."""
     weight: Tensor
+    """(T, P) 0 where a point is not seen."""
 
 
 class PoseByPictures:

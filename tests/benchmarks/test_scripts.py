@@ -253,7 +253,7 @@ def test_true_motion_of_a_rendered_head(tmp_path: Path, capsys: pytest.CaptureFi
     from dfanerf_rt.avatar import Avatar
     from dfanerf_rt.clip.rendered import render_clip
 
-    clip = render_clip(tmp_path / "clip", Avatar.bundled("presenter"), 40, 192)
+    clip = render_clip(tmp_path / "clip", Avatar.load("presenter"), 40, 192)
     out = tmp_path / "track.json"
     assert bench_track.main(["--clips", str(clip.root), "--json", str(out)]) == 0
     rows = {(row["stage"], row["measure"]): row["value"] for row in read_results(out)["results"]}

@@ -129,6 +129,12 @@ def test_stretches_of_a_long_clip_join(model: FaceModel, painted: list[np.ndarra
     assert float((whole - parts).abs().max()) < 2e-3
 
 
+def test_large_pictures_are_compared_at_a_smaller_size(model: FaceModel, painted: list[np.ndarray]) -> None:
+    by_pictures = far_off(model, torch.ones(N_FRAMES, dtype=torch.bool), width_px=SIDE // 2)
+    found = by_pictures.refine(lambda: painted)
+    assert wander_px(found, model) < 0.5 * wander_px(by_pictures.unknowns.pose, model)
+
+
 def test_frames_without_a_face_follow_their_neighbours(model: FaceModel, painted: list[np.ndarray]) -> None:
     seen = torch.ones(N_FRAMES, dtype=torch.bool)
     seen[20:23] = False
