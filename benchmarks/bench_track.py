@@ -59,7 +59,7 @@ def wander(values: torch.Tensor) -> float:
 
 
 def by_pose(error: torch.Tensor, true_pose: torch.Tensor) -> torch.Tensor:
-    """The part of an error (T, 31, 2) that is linear in the pose (T, 6): the field's ``head_follow`` learns such a map."""
+    """What of an error (T, 31, 2) is linear in the pose (T, 6): such a map is the field's ``head_follow``."""
     centred = (true_pose - true_pose.mean(0)) / true_pose.std(0).clamp(min=1e-6)
     known = torch.cat([centred, torch.ones(len(centred), 1)], dim=1).double()
     flat = error.flatten(1).double()

@@ -34,6 +34,8 @@ POSE_UNITS = (1.0, 1.0, 1.0, 0.1, 0.1, 0.1)
 COARSE_TO_FINE = ((0.1, 4), (0.25, 2))
 """Steps along the ray are this many times longer until that share of the training: while the occupancy grid is still
 full, more rays teach more than more samples."""
+MOST_TIMES_OFTENER = 30.0
+"""A clip without a blink has no closed eyes to look at, however seldom."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,8 @@ class FieldTrainConfig:
     refine_colour: bool = True
     pose_weight: float = 1.0
     """Pulls each frame's refined pose towards the tracked one (per radian^2 and per (0.1 m)^2)."""
-    blink_share: float = 12.0
-    """How much more often a frame with closed eyes is looked at than one with open eyes: blinks are short."""
+    blink_share: float = 0.1
+    """Share of the steps that go to closed eyes beside what chance would give them: blinks are short."""
     open_share: float = 1.0
     """The same for the most open mouth: teeth and tongue show in few frames."""
     other_background_share: float = 0.25
@@ -138,6 +140,16 @@ def _openness(landmarks_px: torch.Tensor) -> torch.Tensor:
     return (opening / opening.quantile(0.95).clamp_min(1e-3)).clamp(0.0, 1.0)
 
 
+def _blink_weight(closure: torch.Tensor, share: float) -> torch.Tensor:
+    """(T,) how much oftener frames come up than with open eyes, so that ``share`` of all steps is for closed ones.
+
+    The third power of the closure (T,) leaves out eyes that are open and were measured a little narrow.
+    """
+    closed = closure**3
+    times = share / (1.0 - share) * len(closed) / float(closed.sum().clamp_min(1e-6))
+    return closed * min(times, MOST_TIMES_OFTENER)
+
+
 class FieldTrainer:
     """One field in training: its optimisers, refined poses and occupancy grid.
 
@@ -182,7 +194,7 @@ class FieldTrainer:
         closure = clip.track.eye_closure[frames.start : frames.stop].amax(1).clamp(0.0, 1.0)
         opening = _openness(clip.track.landmarks_px[frames.start : frames.stop])
         blink_share = config.blink_share if judgement.eyes_trusted else 0.0
-        self.frame_share = (1.0 + blink_share * closure + config.open_share * opening) * self.good
+        self.frame_share = (1.0 + _blink_weight(closure, blink_share) + config.open_share * opening) * self.good
         self.tracked_pose = clip.track.head_pose[frames.start : frames.stop].to(device)
         self.field = ConditionalField(field_config, field_box(clip), self.generator).to(device)
         chin = clip.track.landmarks[frames.start : frames.stop, 8, 1].median()

@@ -10,7 +10,7 @@ from dfanerf_rt.field.config import CONDITION_DIM, FieldConfig
 from dfanerf_rt.field.field import ConditionalField
 from dfanerf_rt.ops.camera import Camera
 from dfanerf_rt.ops.render_field import render_field
-from dfanerf_rt.train.field import field_box
+from dfanerf_rt.train.field import _blink_weight, field_box
 from dfanerf_rt.train.rays import FrameStore, SamplingConfig
 from dfanerf_rt.train.tighten import telling_frames, tighten_occupancy
 
@@ -100,3 +100,14 @@ def test_cells_that_show_nothing_go_and_the_picture_stays() -> None:
     assert left < 0.3
     torch.testing.assert_close(after.alpha, before.alpha, atol=0.03, rtol=0)
     assert float(before.alpha.max()) > 0.9
+
+
+def test_closed_eyes_get_their_share_of_the_steps() -> None:
+    closure = torch.full((500,), 0.1)
+    closure[[100, 101, 300]] = torch.tensor([0.8, 1.0, 0.9])
+    weight = 1.0 + _blink_weight(closure, 0.1)
+    closed = closure > 0.5
+    assert 0.08 < float(weight[closed].sum() / weight.sum()) < 0.11
+    assert float(weight[~closed].max()) < 1.1
+    none = _blink_weight(torch.full((500,), 0.05), 0.1)
+    assert float(none.max()) < 0.01
