@@ -45,7 +45,7 @@ def test_a_comparison_may_be_null_with_its_reason() -> None:
 
 def test_other_documents_are_refused() -> None:
     for document in ([], {}, {"kind": "speed"}):
-        with pytest.raises(ValueError, match=r"'kind' is 'render', 'ops', .*, 'train' or 'presenter'"):
+        with pytest.raises(ValueError, match=r"'kind' is 'render', 'ops', .*, 'presenter' or 'track'"):
             check_results(document)
     with pytest.raises(ValueError, match=r"machine\.torch is None, expected str"):
         check_results(render_document(torch=None))
