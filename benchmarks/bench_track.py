@@ -23,7 +23,8 @@ from result_schema import machine, write_results
 
 from dfanerf_rt.clip.format import Clip
 from dfanerf_rt.errors import DfanerfError
-from dfanerf_rt.face.fit import FitConfig, FitResult, View, fit_track
+from dfanerf_rt.evaluate.lips import MOUTH
+from dfanerf_rt.face.fit import REFERENCE_WIDTH_PX, FitConfig, FitResult, View, fit_track
 from dfanerf_rt.face.landmarks import LandmarkTracker
 from dfanerf_rt.face.model import FaceModel
 from dfanerf_rt.face.rotation import points_to_camera
@@ -31,7 +32,6 @@ from dfanerf_rt.face.rotation import points_to_camera
 STAGES = {"landmarks": FitConfig(photometric=None), "landmarks and pictures": FitConfig()}
 RIGID = slice(17, 48)
 """Landmarks on brows, nose and eyes: those of the face at rest say where its head is drawn."""
-MOUTH = slice(48, 68)
 
 
 def seen_landmarks(clip: Clip, n_frames: int) -> np.ndarray:
@@ -69,7 +69,7 @@ def by_pose(error: torch.Tensor, true_pose: torch.Tensor) -> torch.Tensor:
 def errors(clip: Clip, fitted: FitResult) -> dict[str, float]:
     """By measure: pixels at a width of 512, degrees, millimetres."""
     found, n_frames = fitted.track, len(fitted.track.head_pose)
-    true_pose, unit = clip.track.head_pose[:n_frames], 512.0 / clip.meta.width
+    true_pose, unit = clip.track.head_pose[:n_frames], REFERENCE_WIDTH_PX / clip.meta.width
     true_place = drawn(clip.track.identity, true_pose, clip.meta.focal_px)
     place = drawn(found.identity, found.head_pose, fitted.focal_px)
     away = found.head_pose - true_pose

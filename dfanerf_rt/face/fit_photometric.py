@@ -163,7 +163,7 @@ class PoseByPictures:
         pose = self.unknowns.pose.clone()
         for first, last, low, shown in self._chunks(pictures, n_frames):
             part = torch.arange(low, low + len(shown))
-            refined, _ = self._fit(self._frames(shown, part), reference, self.pose_weight, self.config.frame_steps)
+            refined = self._fit(self._frames(shown, part), reference, self.pose_weight, self.config.frame_steps)
             pose[first:last] = refined[first - low : last - low]
             report(0.4 + 0.6 * last / n_frames)
         return pose
@@ -227,7 +227,7 @@ class PoseByPictures:
         reference = self._averaged(frames, pose)
         for number in range(self.config.rounds):
             # these frames are not neighbours in time: each is on its own
-            pose, _ = self._fit(frames, reference, None, self.config.reference_steps, pose)
+            pose = self._fit(frames, reference, None, self.config.reference_steps, pose)
             reference = self._averaged(frames, pose)
             report((number + 1) / self.config.rounds)
         return reference
@@ -248,8 +248,8 @@ class PoseByPictures:
 
     def _fit(
         self, frames: _Frames, reference: _Reference, in_time: Tensor | None, n_steps: int, start: Tensor | None = None
-    ) -> tuple[Tensor, float]:
-        """Poses (T, 6) of least cost, tied in time with weights ``in_time`` (6,), and the cost."""
+    ) -> Tensor:
+        """Poses (T, 6) of least cost, tied in time with weights ``in_time`` (6,)."""
         pose = frames.tracked.clone() if start is None else start
         cost, hessian, gradient = self._system(frames, reference, in_time, pose)
         for _ in range(n_steps):
@@ -269,7 +269,7 @@ class PoseByPictures:
             pose, (cost, hessian, gradient) = tried, found
             if settled:
                 break
-        return pose, cost
+        return pose
 
     def _system(
         self, frames: _Frames, reference: _Reference, in_time: Tensor | None, pose: Tensor

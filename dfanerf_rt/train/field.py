@@ -77,7 +77,7 @@ class FieldTrainConfig:
     blink_share: float = 0.1
     """Share of the steps that go to closed eyes beside what chance would give them: blinks are short."""
     open_share: float = 1.0
-    """The same for the most open mouth: teeth and tongue show in few frames."""
+    """How much oftener a frame with the most open mouth comes up: teeth and tongue show in few."""
     other_background_share: float = 0.25
     """Share of steps that put another colour behind the person, in the truth as in the render, by the matte: hair that
     has learned to be half the studio's wall would show it before any other."""
@@ -188,13 +188,12 @@ class FieldTrainer:
         """(K,) their numbers."""
         if not len(self.known):
             raise ClipError(f"{clip.root}: none of the {len(frames)} training frames can be learned from")
-        self.store = FrameStore(clip, frames, config.sampling, judgement.moving, device)
+        self.store = FrameStore(clip, frames, config.sampling, judgement.moving, device, judgement.eyes_trusted)
         self.condition = condition.to(device)
         self.audio_code = None if audio_code is None else audio_code.to(device)
-        closure = clip.track.eye_closure[frames.start : frames.stop].amax(1).clamp(0.0, 1.0)
         opening = _openness(clip.track.landmarks_px[frames.start : frames.stop])
-        blink_share = config.blink_share if judgement.eyes_trusted else 0.0
-        self.frame_share = (1.0 + _blink_weight(closure, blink_share) + config.open_share * opening) * self.good
+        blinks = _blink_weight(self.store.closure, config.blink_share)
+        self.frame_share = (1.0 + blinks + config.open_share * opening) * self.good
         self.tracked_pose = clip.track.head_pose[frames.start : frames.stop].to(device)
         self.field = ConditionalField(field_config, field_box(clip), self.generator).to(device)
         chin = clip.track.landmarks[frames.start : frames.stop, 8, 1].median()

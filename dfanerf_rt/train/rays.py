@@ -41,6 +41,7 @@ class FrameStore:
         config: how rays are spread.
         moving: (H, W) bool, where the background changes over time; nowhere by default.
         device: where everything is held.
+        eyes_trusted: whether the track says when the eyes are closed; dark glasses hide it.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class FrameStore:
         config: SamplingConfig,
         moving: np.ndarray | None = None,
         device: torch.device | str = "cpu",
+        eyes_trusted: bool = True,
     ) -> None:
         self.config = config
         self.indices = indices
@@ -61,7 +63,9 @@ class FrameStore:
         self.person = [self._dilated(matte).to(device) for matte in self.mattes]
         landmarks = clip.track.landmarks_px[indices.start : indices.stop]
         self.boxes = {"mouth": self._boxes(landmarks[:, MOUTH]), "eyes": self._boxes(landmarks[:, EYES])}
-        self.closure: list[float] = clip.track.eye_closure[indices.start : indices.stop].amax(1).clamp(0, 1).tolist()
+        closure = clip.track.eye_closure[indices.start : indices.stop].amax(1).clamp(0.0, 1.0)
+        self.closure = closure * eyes_trusted
+        """(T,) how far the more closed eye of a frame is closed, on the CPU; 0 where that is not known."""
         meta = clip.meta
         columns = (torch.arange(self.width) + 0.5 - meta.cx) / meta.focal_px
         rows = (torch.arange(self.height) + 0.5 - meta.cy) / meta.focal_px
@@ -78,7 +82,7 @@ class FrameStore:
     def sample(self, frame: int, count: int, generator: torch.Generator) -> torch.Tensor:
         """(count,) flat pixel indices of one frame; the generator is of the store's device."""
         config = self.config
-        eyes_share = config.eyes_share + config.closed_eyes_share * self.closure[frame]
+        eyes_share = config.eyes_share + config.closed_eyes_share * float(self.closure[frame])
         n_mouth, n_eyes = int(count * config.mouth_share), int(count * eyes_share)
         n_anywhere = int(count * config.anywhere_share)
         person = self.person[frame]
@@ -95,7 +99,7 @@ class FrameStore:
     def patch(self, frame: int, generator: torch.Generator) -> torch.Tensor:
         """(patch_px^2,) flat pixel indices of a square of one frame, row by row; generator as for :meth:`sample`."""
         config, side, device = self.config, min(self.config.patch_px, self.width, self.height), self.device
-        eyes_share = config.patch_eyes_share + config.closed_eyes_share * self.closure[frame]
+        eyes_share = config.patch_eyes_share + config.closed_eyes_share * float(self.closure[frame])
         chance = float(torch.rand((), generator=generator, device=device))
         if chance < config.patch_mouth_share:
             middle = self._in_box(self.boxes["mouth"][frame], 1, generator)

@@ -50,6 +50,11 @@ def test_closed_eyes_are_looked_at_more(tiny_clip: Clip) -> None:
     assert middles[closed] > middles[opened] + 30
 
 
+def test_eyes_behind_dark_glasses_are_taken_for_open(tiny_clip: Clip) -> None:
+    assert float(FrameStore(tiny_clip, range(10), SamplingConfig()).closure.max()) > 0.0
+    assert not FrameStore(tiny_clip, range(10), SamplingConfig(), eyes_trusted=False).closure.any()
+
+
 def test_targets_are_the_pictures_pixels(tiny_clip: Clip, store: FrameStore) -> None:
     pixels = torch.tensor([0, 17 * store.width + 23])
     colour, matte, background = store.targets(2, pixels)
